@@ -1,0 +1,1 @@
+//! The published operations of Qlik Cloud, as data.

@@ -1,0 +1,126 @@
+//! What a run tells while it goes: typed, versioned events. Terminal, JSON lines and reports are all readers of these.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::operation::{Effect, Failure, Site};
+
+/// The version of the event format: raised when a reader must change.
+pub const EVENT_VERSION: u32 = 1;
+
+/// One thing that happened in a run.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Event {
+    /// The run began.
+    RunStarted {
+        /// The run's id.
+        run: String,
+        /// The customer's code.
+        customer: String,
+        /// The target's name.
+        target: String,
+    },
+    /// A host function finished a piece of work worth a line.
+    Step {
+        /// The run's id.
+        run: String,
+        /// The customer's code.
+        customer: String,
+        /// What was done.
+        #[serde(flatten)]
+        step: Step,
+    },
+    /// An operation was answered.
+    Operation {
+        /// The run's id.
+        run: String,
+        /// The operation's key within the run.
+        key: String,
+        /// The operation's id.
+        operation: String,
+        /// What it does to the world.
+        effect: Effect,
+        /// The status, when there was an answer.
+        status: Option<u16>,
+        /// Why it failed, when it did.
+        failure: Option<Failure>,
+    },
+    /// The playbook logged a line.
+    Log {
+        /// The run's id.
+        run: String,
+        /// The customer's code.
+        customer: String,
+        /// `info`, `warn` or `debug`.
+        level: String,
+        /// The text.
+        message: String,
+        /// Where in the playbook.
+        site: Option<Site>,
+    },
+    /// The run ended.
+    RunFinished {
+        /// The run's id.
+        run: String,
+        /// The customer's code.
+        customer: String,
+        /// `succeeded`, `failed` or `cancelled`.
+        status: String,
+    },
+}
+
+/// A piece of work a host function finished, as a person would tell it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Step {
+    /// What happened to it.
+    pub change: Change,
+    /// The thing: `space "Staging"`.
+    pub subject: String,
+    /// What differed, field by field; empty when nothing did.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldChange>,
+    /// Where in the playbook.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub site: Option<Site>,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// Made.
+    Created,
+    /// Changed.
+    Updated,
+    /// Removed.
+    Deleted,
+    /// Removed and made anew, because it cannot be changed in place.
+    Replaced,
+    /// Already right: nothing was written.
+    Unchanged,
+    /// Set in motion.
+    Acted,
+    /// Checked and found good.
+    Verified,
+}
+
+impl Change {
+    /// Whether the step wrote anything.
+    #[must_use]
+    pub fn is_write(self) -> bool {
+        !matches!(self, Self::Unchanged | Self::Verified)
+    }
+}
+
+/// One field's change. Secrets appear as `***`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FieldChange {
+    /// The field, in Qlik's name.
+    pub field: String,
+    /// Its value before; `null` when there was none.
+    pub before: Value,
+    /// Its value after.
+    pub after: Value,
+}

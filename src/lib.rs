@@ -1,0 +1,14 @@
+//! An embeddable scripting host that onboards customers to Qlik Cloud tenants.
+
+pub mod contract;
+pub mod event;
+mod functions;
+pub mod interpreter;
+pub mod operation;
+pub mod playbook;
+pub mod qlik;
+pub mod render;
+mod report;
+pub mod sandbox;
+pub mod store;
+pub mod surroundings;

@@ -1,0 +1,92 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{Cursor, Write as _};
+
+use bytes::Bytes;
+use md5::Md5;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use zip::write::SimpleFileOptions;
+
+/// A list of files that travels as one zip: a theme, an extension.
+///
+/// Kept as a list so that it can be compared and shown file by file. Its zip is a pure function of the list: sorted,
+/// stored without compression and with fixed times, so the same files give the same bytes in every release.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Bundle {
+    files: BTreeMap<String, Bytes>,
+}
+
+impl fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.files.iter().map(|(path, content)| (path, content.len()))).finish()
+    }
+}
+
+impl Bundle {
+    /// A bundle of these files, by path with `/` between folders.
+    #[must_use]
+    pub fn new(files: BTreeMap<String, Bytes>) -> Self {
+        Self { files }
+    }
+
+    /// Its files, sorted by path.
+    pub fn files(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
+        self.files.iter().map(|(path, content)| (path.as_str(), content))
+    }
+
+    /// The content of one file.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<&Bytes> {
+        self.files.get(path)
+    }
+
+    /// The size of all files together, in bytes.
+    #[must_use]
+    pub fn unpacked_size(&self) -> u64 {
+        self.files.values().map(|content| content.len() as u64).sum()
+    }
+
+    /// Path and SHA-256 of every file.
+    #[must_use]
+    pub fn describe(&self) -> Value {
+        self.files
+            .iter()
+            .map(|(path, content)| (path.clone(), json!(hex(&Sha256::digest(content)))))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+
+    /// The zip.
+    ///
+    /// # Errors
+    /// When a file is too large for the format.
+    pub fn zip(&self) -> Result<Bytes, zip::result::ZipError> {
+        let mut writer = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default()
+            .compression_method(zip::CompressionMethod::Stored)
+            .last_modified_time(zip::DateTime::default())
+            .unix_permissions(0o644);
+        for (path, content) in &self.files {
+            writer.start_file(path.as_str(), options)?;
+            writer.write_all(content)?;
+        }
+        Ok(writer.finish()?.into_inner().into())
+    }
+
+    /// MD5 of the zip in lower-case hex: what Qlik Cloud reports as `file.md5`.
+    ///
+    /// # Errors
+    /// When a file is too large for the format.
+    pub fn zip_md5(&self) -> Result<String, zip::result::ZipError> {
+        Ok(hex(&Md5::digest(self.zip()?)))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

@@ -1,0 +1,88 @@
+use std::fmt;
+use std::str::FromStr;
+
+/// The name of one operation within its run: branch path, ordinal of the host call in that branch, the operation's
+/// id and its ordinal within that call. Written `2[0].3:createSpace#0`.
+///
+/// Extra pages, polls and retries never change the key of a later write, because ordinals count per id and per call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// From the root to the branch that asked; empty in the root.
+    pub branch: Vec<BranchStep>,
+    /// Which host call of the branch asked, counted from 0.
+    pub call: u32,
+    /// The operation's id.
+    pub id: String,
+    /// Which operation of this id in that call, counted from 0.
+    pub ordinal: u32,
+}
+
+/// One step down the tree of branches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BranchStep {
+    /// Which host call of the parent was the `parallel`.
+    pub call: u32,
+    /// Which element of its list.
+    pub index: u32,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.branch {
+            write!(f, "{}[{}].", step.call, step.index)?;
+        }
+        write!(f, "{}:{}#{}", self.call, self.id, self.ordinal)
+    }
+}
+
+/// The text is not a key.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an operation key; a key reads like `2[0].3:createSpace#0`")]
+pub struct KeyError(String);
+
+impl FromStr for Key {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        parse(text).ok_or_else(|| KeyError(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Key> {
+    let (place, operation) = text.split_once(':')?;
+    let (id, ordinal) = operation.rsplit_once('#')?;
+    let mut steps: Vec<&str> = place.split('.').collect();
+    let call = number(steps.pop()?)?;
+    let branch = steps
+        .into_iter()
+        .map(|step| {
+            let (call, index) = step.strip_suffix(']')?.split_once('[')?;
+            Some(BranchStep { call: number(call)?, index: number(index)? })
+        })
+        .collect::<Option<Vec<_>>>()?;
+    if id.is_empty() {
+        return None;
+    }
+    Some(Key { branch, call, id: id.to_owned(), ordinal: number(ordinal)? })
+}
+
+/// Plain decimal only, so that a key has one spelling.
+fn number(text: &str) -> Option<u32> {
+    let number: u32 = text.parse().ok()?;
+    (number.to_string() == text).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_reads_back_as_written() {
+        for text in ["0:createSpace#0", "2[0].3:createSpace#0", "2[0].3[11].0:getSpaces#4"] {
+            assert_eq!(text.parse::<Key>().unwrap().to_string(), text);
+        }
+        for text in ["", "1", "1:a", "1:#0", "x:a#0", "1[0]:a#0", "1[0.2:a#0", "01:a#0", "1:a#00", "+1:a#0"] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Behaviour through the public face. One binary, one module per topic.
