@@ -38,9 +38,7 @@ pub fn resolve<E>(value: &Value, resolve_one: &mut impl FnMut(&str) -> Result<St
             Value::Array(items.iter().map(|item| resolve(item, resolve_one)).collect::<Result<_, E>>()?)
         }
         Value::Object(map) => Value::Object(
-            map.iter()
-                .map(|(key, item)| Ok((key.clone(), resolve(item, resolve_one)?)))
-                .collect::<Result<_, E>>()?,
+            map.iter().map(|(key, item)| Ok((key.clone(), resolve(item, resolve_one)?))).collect::<Result<_, E>>()?,
         ),
         plain => plain.clone(),
     })

@@ -1,1 +1,2 @@
 //! Behaviour through the public face. One binary, one module per topic.
+mod render;
