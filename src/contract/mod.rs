@@ -1,1 +1,149 @@
 //! The published operations of Qlik Cloud, as data.
+//!
+//! [`contract`] gives the one [`Contract`] there is: Qlik's OpenAPI document, embedded and read where somebody looks.
+//! It answers which operation an id or a request means, what performing it does to the world ([`Effect`]), which rate
+//! limit it counts on, how it is paged, whether a request is one Qlik would understand, and which fields are secrets.
+//! What the document holds and how it was made stands in `contract/README.md`.
+
+mod published;
+mod route;
+mod text;
+mod violation;
+
+use std::collections::HashMap;
+use std::io::Read as _;
+use std::sync::OnceLock;
+
+use http::Method;
+
+use crate::operation::Effect;
+pub use published::{BodyFacts, BodyKind, Paging, Parameter, ParameterPlace, Published, Role, Tier};
+pub use route::PathVars;
+pub use violation::{Place, Violation};
+
+use route::Routes;
+use text::Text;
+
+const COMPRESSED: &[u8] = include_bytes!("../../contract/openapi.json.gz");
+const EFFECTS: &str = include_str!("../../contract/effects.toml");
+
+/// What every `expect` below stands on: the data is embedded, and the tests read all of it.
+const EMBEDDED: &str = "the embedded contract is well formed";
+
+/// The contract. The first call reads it; later calls cost nothing.
+#[must_use]
+pub fn contract() -> &'static Contract {
+    static CONTRACT: OnceLock<Contract> = OnceLock::new();
+    CONTRACT.get_or_init(|| Contract::read(document()))
+}
+
+/// The embedded document, unpacked once for the life of the process.
+fn document() -> &'static str {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    DOCUMENT.get_or_init(|| {
+        let mut text = String::with_capacity(COMPRESSED.len() * 16);
+        flate2::read::GzDecoder::new(COMPRESSED).read_to_string(&mut text).expect(EMBEDDED);
+        text
+    })
+}
+
+/// All published operations.
+#[derive(Debug)]
+pub struct Contract {
+    /// In the order of the document.
+    entries: Vec<Entry>,
+    by_id: HashMap<&'static str, usize>,
+    routes: Routes,
+    /// The exceptions to the rule that the method tells the effect.
+    effects: HashMap<String, Effect>,
+}
+
+/// An operation that is found at once and read when somebody asks for its facts.
+#[derive(Debug)]
+struct Entry {
+    id: &'static str,
+    method: Method,
+    path: &'static str,
+    text: Text,
+    facts: OnceLock<Published>,
+}
+
+impl Contract {
+    fn read(document: &'static str) -> Self {
+        let document = Text::new(document);
+        let mut contract =
+            Self { entries: Vec::new(), by_id: HashMap::new(), routes: Routes::default(), effects: effects() };
+        for (path, item) in document.get("paths").into_iter().flat_map(Text::members) {
+            for (name, text) in item.members() {
+                let Some(method) = method(name) else { continue };
+                let id = text.get("operationId").and_then(Text::as_str).expect(EMBEDDED);
+                let index = contract.entries.len();
+                contract.by_id.insert(id, index);
+                contract.routes.insert(method.clone(), path, published::takes_rest(text), index);
+                contract.entries.push(Entry { id, method, path, text, facts: OnceLock::new() });
+            }
+        }
+        contract
+    }
+
+    fn facts<'c>(&'c self, entry: &'c Entry) -> &'c Published {
+        entry.facts.get_or_init(|| {
+            let effect = self.effects.get(entry.id).copied().unwrap_or_else(|| by_method(&entry.method));
+            Published::read(entry.method.clone(), entry.path, entry.text, effect).expect(EMBEDDED)
+        })
+    }
+
+    /// The operation with this operationId.
+    #[must_use]
+    pub fn operation(&self, id: &str) -> Option<&Published> {
+        self.by_id.get(id).map(|index| self.facts(&self.entries[*index]))
+    }
+
+    /// The operation that answers `method` at `path` (as sent: percent-encoded, without query), and the path's
+    /// variables, decoded. Literal segments win over variables: `/users/me` is not the user called `me`.
+    #[must_use]
+    pub fn find(&self, method: &Method, path: &str) -> Option<(&Published, PathVars)> {
+        let published = self.facts(&self.entries[self.routes.find(method, path)?]);
+        Some((published, route::extract(published.path, published.takes_rest, path)?))
+    }
+
+    /// Up to three operationIds that look like `id`, the likest first.
+    #[must_use]
+    pub fn nearest(&self, id: &str) -> Vec<&'static str> {
+        violation::nearest(id, self.entries.iter().map(|entry| entry.id), 0.6)
+    }
+
+    /// All operations, in the order of the document.
+    pub fn operations(&self) -> impl Iterator<Item = &Published> {
+        self.entries.iter().map(|entry| self.facts(entry))
+    }
+}
+
+fn method(name: &str) -> Option<Method> {
+    match name {
+        "get" => Some(Method::GET),
+        "post" => Some(Method::POST),
+        "put" => Some(Method::PUT),
+        "patch" => Some(Method::PATCH),
+        "delete" => Some(Method::DELETE),
+        _ => None,
+    }
+}
+
+fn by_method(method: &Method) -> Effect {
+    match *method {
+        Method::POST => Effect::Create,
+        Method::PUT | Method::PATCH => Effect::Update,
+        Method::DELETE => Effect::Delete,
+        _ => Effect::Read,
+    }
+}
+
+fn effects() -> HashMap<String, Effect> {
+    type Table = HashMap<Effect, HashMap<String, Vec<String>>>;
+    let table: Table = toml::from_str(EFFECTS).expect(EMBEDDED);
+    table
+        .into_iter()
+        .flat_map(|(effect, resources)| resources.into_values().flatten().map(move |id| (id, effect)))
+        .collect()
+}

@@ -107,7 +107,7 @@ impl fmt::Display for Host {
 }
 
 /// What an operation does to the world. Comes from a table over the contract, not from the HTTP method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     /// Changes nothing.

@@ -1,0 +1,94 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// One way in which a request or an answer breaks the contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// Which part of the message it is in.
+    pub place: Place,
+    /// A JSON pointer into the body (empty for the body as a whole), or the name of the parameter or header.
+    pub pointer: String,
+    /// What is wrong, naming the field: "unknown field `assignedRole`".
+    pub message: String,
+    /// What to write instead: "did you mean `assignedRoles`?", "one of `shared`, `managed`, `data`".
+    pub hint: Option<String>,
+}
+
+/// The parts of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// A variable of the path.
+    Path,
+    /// A query parameter.
+    Query,
+    /// A header.
+    Header,
+    /// The body.
+    Body,
+    /// The status of an answer.
+    Status,
+}
+
+impl Violation {
+    pub(super) fn new(place: Place, pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { place, pointer: pointer.into(), message: message.into(), hint: None }
+    }
+
+    pub(super) fn hint(mut self, hint: Option<String>) -> Self {
+        self.hint = hint;
+        self
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.place == Place::Body && !self.pointer.is_empty() {
+            write!(f, " at {}", self.pointer)?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// "did you mean `x`?", when a known name is near to `name`.
+pub(super) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
+    // Less alike than this, a suggestion confuses more than it helps.
+    nearest(name, known, 0.7).first().map(|near| format!("did you mean `{near}`?"))
+}
+
+/// Up to three known names that are at least so much `alike` (0 to 1), the likest first.
+pub(super) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>, alike: f64) -> Vec<&'n str> {
+    let wanted = name.to_lowercase();
+    let mut scored: Vec<(f64, &str)> = known
+        .into_iter()
+        .map(|known| (likeness(&wanted, &known.to_lowercase()), known))
+        .filter(|(score, _)| *score >= alike)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.truncate(3);
+    scored.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Jaro-Winkler alone trusts a common beginning too much (`listSpaces` would be `listTasks` before `getSpaces`).
+fn likeness(a: &str, b: &str) -> f64 {
+    f64::midpoint(strsim::jaro_winkler(a, b), strsim::normalized_damerau_levenshtein(a, b))
+}
+
+/// "`a`, `b` or `c`", cut where a reader would stop reading.
+pub(super) fn list<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    const SHOWN: usize = 16;
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [] => "nothing".to_owned(),
+        [one] => one.clone(),
+        _ if names.len() > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
