@@ -6,6 +6,7 @@ mod functions;
 pub mod interpreter;
 pub mod operation;
 pub mod playbook;
+pub mod project;
 pub mod qlik;
 pub mod render;
 mod report;

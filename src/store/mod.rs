@@ -1,1 +1,15 @@
-//! store
+//! What outlives a run: the registry of tenants, and secrets with the keys made from them.
+//!
+//! Everything here is durable before it is answered: written, synced, renamed into place and the folder synced.
+
+mod certificate;
+mod durable;
+mod keys;
+mod registry;
+mod source;
+mod vault;
+
+pub use keys::{KeyPair, KeySize, Keys};
+pub use registry::{FORMAT, Intent, Registry, RegistryError, Tenant};
+pub use source::{CommandLimits, Environment, SecretSource};
+pub use vault::{Sink, Vault, VaultError};

@@ -1,0 +1,576 @@
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+
+use super::durable;
+use crate::operation::{Failure, FailureKind};
+use crate::surroundings::Clock;
+
+/// The version of the state file's format that this release reads and writes.
+pub const FORMAT: i64 = 1;
+
+static OPENING: Mutex<()> = Mutex::new(());
+
+/// Marks a state file as tenantry's (`TNRY`).
+const APPLICATION: i64 = 0x544e_5259;
+
+/// How long to wait for another process that is writing.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const TABLES: &str = "
+CREATE TABLE tenants (
+    organization   TEXT NOT NULL,
+    customer       TEXT NOT NULL,
+    id             TEXT NOT NULL,
+    hostname       TEXT NOT NULL,
+    alias          TEXT,
+    region         TEXT NOT NULL,
+    name           TEXT,
+    status         TEXT NOT NULL,
+    created_by_run TEXT,
+    created_at     TEXT NOT NULL,
+    updated_at     TEXT NOT NULL,
+    PRIMARY KEY (organization, customer)
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX tenants_by_id ON tenants (organization, id);
+CREATE TABLE intents (
+    organization TEXT NOT NULL,
+    customer     TEXT NOT NULL,
+    run          TEXT NOT NULL,
+    key          TEXT NOT NULL,
+    digest       TEXT NOT NULL,
+    since        TEXT NOT NULL,
+    PRIMARY KEY (organization, customer)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Which customer of which organization has which tenant, durably (`.tenantry/state.db`).
+///
+/// Creating a tenant cannot be repeated and cannot be looked up by name. So an [`Intent`] is written before the request
+/// goes out, and the tenant after the answer came; an intent that is left says that a tenant may exist.
+///
+/// Every method blocks until the disk has it. Clones share one connection; other processes may open the same file.
+#[derive(Clone)]
+pub struct Registry {
+    connection: Arc<Mutex<Connection>>,
+    path: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+/// A customer's tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Tenant {
+    /// The customer's code.
+    pub customer: String,
+    /// The tenant's id.
+    pub id: String,
+    /// Its random system host name, which never changes.
+    pub hostname: String,
+    /// Its alias host name, when one was set.
+    pub alias: Option<String>,
+    /// Its region: `eu`.
+    pub region: String,
+    /// Its name, when one was set.
+    pub name: Option<String>,
+    /// Its status in Qlik's words: `active`, `disabled`.
+    pub status: String,
+    /// The run that created it; none when it was adopted.
+    pub created_by_run: Option<String>,
+}
+
+/// A tenant creation that was begun and whose end is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Intent {
+    /// The customer's code.
+    pub customer: String,
+    /// The run that began it.
+    pub run: String,
+    /// The operation's key in that run.
+    pub key: String,
+    /// The fingerprint of the request.
+    pub digest: String,
+    /// When.
+    #[serde(serialize_with = "as_text")]
+    pub since: Timestamp,
+}
+
+fn as_text<S: serde::Serializer>(since: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(since)
+}
+
+/// The registry cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The file cannot be opened, read or written.
+    #[error("cannot use the state file {}: {source}", path.display())]
+    Access {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file is not a state file, or it is damaged.
+    #[error("the state file {} is damaged: {why}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file is a database of another program.
+    #[error("{} is not a state file of tenantry", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file was written by a later release.
+    #[error("the state file {} has format {found}; this release reads formats up to {FORMAT}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        found: i64,
+    },
+    /// An earlier creation for this customer has no known end.
+    #[error("creating a tenant for `{}` was begun {} by run {} and its end is not known", .0.customer, .0.since, .0.run)]
+    Unsettled(Box<Intent>),
+    /// The customer has a tenant already.
+    #[error("customer `{}` already has tenant {} ({})", .0.customer, .0.id, .0.hostname)]
+    HasTenant(Box<Tenant>),
+    /// The tenant is another customer's already.
+    #[error("tenant {} ({}) is already registered for customer `{}`", .0.id, .0.hostname, .0.customer)]
+    TakenBy(Box<Tenant>),
+}
+
+impl RegistryError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Damaged { .. } => "restore it from a backup, or move it away and enter each tenant again with \
+                 `tenantry tenants adopt CUSTOMER HOSTNAME`"
+                .to_owned(),
+            Self::Foreign { .. } => "move it away; tenantry makes its own".to_owned(),
+            Self::Newer { .. } => "use the release that wrote it, or a later one".to_owned(),
+            Self::Unsettled(intent) => unsettled_hint(&intent.customer),
+            Self::HasTenant(_) | Self::TakenBy(_) => "see `tenantry tenants list`".to_owned(),
+            Self::Access { .. } => return None,
+        })
+    }
+}
+
+/// What a person does about a creation whose end is not known.
+pub(crate) fn unsettled_hint(customer: &str) -> String {
+    format!(
+        "look for the tenant with `tenantry tenants list --target T` or in the console; when it is there, \
+         `tenantry tenants adopt {customer} HOSTNAME`, when it is not, `tenantry tenants adopt {customer} --not-created`"
+    )
+}
+
+impl From<RegistryError> for Failure {
+    fn from(error: RegistryError) -> Self {
+        let code = match &error {
+            RegistryError::Unsettled(_) => "tenantry/unsettled",
+            RegistryError::HasTenant(_) | RegistryError::TakenBy(_) => "tenantry/registered",
+            _ => "tenantry/registry",
+        };
+        let failure = Self::new(FailureKind::Denied, code, error.to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Registry {
+    /// Opens the state file, or makes it with its folder.
+    ///
+    /// # Errors
+    /// When it cannot be opened, is damaged, belongs to another program, or was written by a later release.
+    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
+        let access = |source: std::io::Error| RegistryError::Access { path: path.to_owned(), source: Box::new(source) };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            durable::private_folder(folder).map_err(access)?;
+        }
+        // One opening at a time in this process: see `private_file`.
+        let _turn = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        // SQLite gives its side files the mode of the database file.
+        durable::private_file(path).map_err(access)?;
+        let connection = Connection::open(path).map_err(|error| sort(path, error))?;
+        Self::prepare(connection, path, clock)
+    }
+
+    /// A registry that lives as long as this process: for tests and trials.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
+        let path = Path::new(":memory:");
+        let connection = Connection::open_in_memory().map_err(|error| sort(path, error))?;
+        Self::prepare(connection, path, clock)
+    }
+
+    fn prepare(mut connection: Connection, path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
+        match set_up_patiently(&mut connection).map_err(|error| sort(path, error))? {
+            Found::Ready => {}
+            Found::Foreign => return Err(RegistryError::Foreign { path: path.to_owned() }),
+            Found::Newer(found) => return Err(RegistryError::Newer { path: path.to_owned(), found }),
+            Found::Damaged(why) => return Err(RegistryError::Damaged { path: path.to_owned(), why }),
+        }
+        Ok(Self { connection: Arc::new(Mutex::new(connection)), path: path.to_owned(), clock })
+    }
+
+    /// The customer's tenant.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn tenant(&self, organization: &str, customer: &str) -> Result<Option<Tenant>, RegistryError> {
+        self.change(|state| tenant_of(state, organization, customer).map(Ok))
+    }
+
+    /// The customer's creation whose end is not known.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn intent(&self, organization: &str, customer: &str) -> Result<Option<Intent>, RegistryError> {
+        self.change(|state| intent_of(state, organization, customer).map(Ok))
+    }
+
+    /// All tenants of an organization, by customer.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn tenants(&self, organization: &str) -> Result<Vec<Tenant>, RegistryError> {
+        self.change(|state| {
+            let mut rows = state.prepare_cached("SELECT * FROM tenants WHERE organization = ?1 ORDER BY customer")?;
+            let tenants = rows.query_map([organization], read_tenant)?.collect::<Result<_, _>>()?;
+            Ok(Ok(tenants))
+        })
+    }
+
+    /// All creations of an organization whose end is not known, by customer.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn intents(&self, organization: &str) -> Result<Vec<Intent>, RegistryError> {
+        self.change(|state| {
+            let mut rows = state.prepare_cached("SELECT * FROM intents WHERE organization = ?1 ORDER BY customer")?;
+            let intents = rows.query_map([organization], read_intent)?.collect::<Result<_, _>>()?;
+            Ok(Ok(intents))
+        })
+    }
+
+    /// Whether anything is known of an organization: a registry that knows nothing may be the wrong one.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn knows(&self, organization: &str) -> Result<bool, RegistryError> {
+        self.change(|state| {
+            let known = "SELECT EXISTS (SELECT 1 FROM tenants WHERE organization = ?1)
+                         OR EXISTS (SELECT 1 FROM intents WHERE organization = ?1)";
+            state.query_row(known, [organization], |row| row.get(0)).map(Ok)
+        })
+    }
+
+    /// Notes that a tenant is about to be created. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the customer has a tenant, or an earlier creation for it has no known end; or the state file cannot be
+    /// written.
+    pub fn begin_create(
+        &self,
+        organization: &str,
+        customer: &str,
+        run: &str,
+        key: &str,
+        digest: &str,
+    ) -> Result<(), RegistryError> {
+        let since = self.clock.now().to_string();
+        self.change(|state| {
+            if let Some(tenant) = tenant_of(state, organization, customer)? {
+                return Ok(Err(RegistryError::HasTenant(Box::new(tenant))));
+            }
+            if let Some(intent) = intent_of(state, organization, customer)? {
+                return Ok(Err(RegistryError::Unsettled(Box::new(intent))));
+            }
+            state.execute(
+                "INSERT INTO intents (organization, customer, run, key, digest, since) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![organization, customer, run, key, digest, since],
+            )?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Notes the tenant that was created and settles the intent, in one step. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the customer or the tenant is registered otherwise, or the state file cannot be written: the intent stays.
+    pub fn settle_created(&self, organization: &str, tenant: &Tenant) -> Result<(), RegistryError> {
+        self.enter(organization, tenant)
+    }
+
+    /// Settles an intent: no tenant was created. Says whether there was one. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the state file cannot be written.
+    pub fn settle_not_created(&self, organization: &str, customer: &str) -> Result<bool, RegistryError> {
+        self.change(|state| {
+            let settled = state.execute(
+                "DELETE FROM intents WHERE organization = ?1 AND customer = ?2",
+                params![organization, customer],
+            )?;
+            Ok(Ok(settled > 0))
+        })
+    }
+
+    /// Enters a tenant that exists, or brings its entry up to date; settles an intent of the customer. Durable when
+    /// this returns.
+    ///
+    /// # Errors
+    /// When the customer has another tenant, the tenant is another customer's, or the state file cannot be written.
+    pub fn adopt(&self, organization: &str, tenant: &Tenant) -> Result<(), RegistryError> {
+        self.enter(organization, tenant)
+    }
+
+    fn enter(&self, organization: &str, tenant: &Tenant) -> Result<(), RegistryError> {
+        let now = self.clock.now().to_string();
+        self.change(|state| {
+            if let Some(known) = tenant_of(state, organization, &tenant.customer)?
+                && known.id != tenant.id
+            {
+                return Ok(Err(RegistryError::HasTenant(Box::new(known))));
+            }
+            if let Some(known) = tenant_by_id(state, organization, &tenant.id)?
+                && known.customer != tenant.customer
+            {
+                return Ok(Err(RegistryError::TakenBy(Box::new(known))));
+            }
+            state.execute(
+                "INSERT INTO tenants (organization, customer, id, hostname, alias, region, name, status, created_by_run,
+                                      created_at, updated_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
+                 ON CONFLICT (organization, customer) DO UPDATE SET
+                     hostname = excluded.hostname, alias = excluded.alias, region = excluded.region,
+                     name = excluded.name, status = excluded.status, updated_at = excluded.updated_at",
+                params![
+                    organization,
+                    tenant.customer,
+                    tenant.id,
+                    tenant.hostname,
+                    tenant.alias,
+                    tenant.region,
+                    tenant.name,
+                    tenant.status,
+                    tenant.created_by_run,
+                    now
+                ],
+            )?;
+            state.execute(
+                "DELETE FROM intents WHERE organization = ?1 AND customer = ?2",
+                params![organization, tenant.customer],
+            )?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Brings name, alias or status of a registered tenant up to date; what is `None` stays. Says whether the tenant is
+    /// registered.
+    ///
+    /// # Errors
+    /// When the state file cannot be written.
+    pub fn update(
+        &self,
+        organization: &str,
+        id: &str,
+        name: Option<&str>,
+        alias: Option<&str>,
+        status: Option<&str>,
+    ) -> Result<bool, RegistryError> {
+        let now = self.clock.now().to_string();
+        self.change(|state| {
+            let changed = state.execute(
+                "UPDATE tenants SET name = coalesce(?3, name), alias = coalesce(?4, alias),
+                                    status = coalesce(?5, status), updated_at = ?6
+                 WHERE organization = ?1 AND id = ?2",
+                params![organization, id, name, alias, status, now],
+            )?;
+            Ok(Ok(changed > 0))
+        })
+    }
+
+    /// Takes a customer's tenant out of the registry; the tenant itself stays. Says whether there was one.
+    ///
+    /// # Errors
+    /// When the state file cannot be written.
+    pub fn forget(&self, organization: &str, customer: &str) -> Result<bool, RegistryError> {
+        self.change(|state| {
+            let forgotten = state.execute(
+                "DELETE FROM tenants WHERE organization = ?1 AND customer = ?2",
+                params![organization, customer],
+            )?;
+            Ok(Ok(forgotten > 0))
+        })
+    }
+
+    /// Takes everything of an organization out of the registry: for a sandbox that was reset.
+    ///
+    /// # Errors
+    /// When the state file cannot be written.
+    pub fn drop_organization(&self, organization: &str) -> Result<(), RegistryError> {
+        self.change(|state| {
+            state.execute("DELETE FROM tenants WHERE organization = ?1", [organization])?;
+            state.execute("DELETE FROM intents WHERE organization = ?1", [organization])?;
+            Ok(Ok(()))
+        })
+    }
+
+    /// Runs `work` in one transaction that holds the write lock from its start, so that what it reads stays true.
+    fn change<T>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let mut connection = self.lock();
+        let done = (|| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = work(&transaction)?;
+            if done.is_ok() {
+                transaction.commit()?;
+            }
+            Ok(done)
+        })();
+        done.map_err(|error| sort(&self.path, error))?
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        // A panic between two statements rolled its transaction back when it unwound.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Found {
+    Ready,
+    Foreign,
+    Newer(i64),
+    Damaged(String),
+}
+
+/// The very first opening changes the journal mode, for which the database does not wait when another process does it too.
+fn set_up_patiently(connection: &mut Connection) -> rusqlite::Result<Found> {
+    const PAUSE: Duration = Duration::from_millis(10);
+    let mut waited = Duration::ZERO;
+    loop {
+        match set_up(connection) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < PATIENCE => {
+                std::thread::sleep(PAUSE);
+                waited += PAUSE;
+            }
+            done => return done,
+        }
+    }
+}
+
+fn set_up(connection: &mut Connection) -> rusqlite::Result<Found> {
+    connection.busy_timeout(PATIENCE)?;
+    // Before anything is written: whose file is it?
+    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    if application != APPLICATION && (application != 0 || format != 0 || tables != 0) {
+        return Ok(Found::Foreign);
+    }
+    if format > FORMAT {
+        return Ok(Found::Newer(format));
+    }
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
+    // Two processes may come here at once: the second finds the work done.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let format: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if format == 0 {
+        transaction.execute_batch(TABLES)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", FORMAT)?;
+    }
+    for table in ["tenants", "intents"] {
+        let report: String = transaction.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0))?;
+        if report != "ok" {
+            return Ok(Found::Damaged(report));
+        }
+    }
+    transaction.commit()?;
+    Ok(Found::Ready)
+}
+
+/// Tells damage from mere trouble with access.
+fn sort(path: &Path, error: rusqlite::Error) -> RegistryError {
+    // Without a code, what was read is not what was ever written: a type, a missing column, a bad time.
+    let damaged = match error.sqlite_error_code() {
+        Some(code) => matches!(code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt),
+        None => true,
+    };
+    if damaged || error.to_string().starts_with("no such ") {
+        RegistryError::Damaged { path: path.to_owned(), why: error.to_string() }
+    } else {
+        RegistryError::Access { path: path.to_owned(), source: Box::new(error) }
+    }
+}
+
+fn tenant_of(state: &Transaction<'_>, organization: &str, customer: &str) -> rusqlite::Result<Option<Tenant>> {
+    state
+        .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND customer = ?2")?
+        .query_row([organization, customer], read_tenant)
+        .optional()
+}
+
+fn tenant_by_id(state: &Transaction<'_>, organization: &str, id: &str) -> rusqlite::Result<Option<Tenant>> {
+    state
+        .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND id = ?2")?
+        .query_row([organization, id], read_tenant)
+        .optional()
+}
+
+fn intent_of(state: &Transaction<'_>, organization: &str, customer: &str) -> rusqlite::Result<Option<Intent>> {
+    state
+        .prepare_cached("SELECT * FROM intents WHERE organization = ?1 AND customer = ?2")?
+        .query_row([organization, customer], read_intent)
+        .optional()
+}
+
+fn read_tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
+    Ok(Tenant {
+        customer: row.get("customer")?,
+        id: row.get("id")?,
+        hostname: row.get("hostname")?,
+        alias: row.get("alias")?,
+        region: row.get("region")?,
+        name: row.get("name")?,
+        status: row.get("status")?,
+        created_by_run: row.get("created_by_run")?,
+    })
+}
+
+fn read_intent(row: &Row<'_>) -> rusqlite::Result<Intent> {
+    let since: String = row.get("since")?;
+    let since = since.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::<jiff::Error>::new(error))
+    })?;
+    Ok(Intent {
+        customer: row.get("customer")?,
+        run: row.get("run")?,
+        key: row.get("key")?,
+        digest: row.get("digest")?,
+        since,
+    })
+}

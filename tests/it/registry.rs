@@ -1,0 +1,188 @@
+//! The registry of tenants: what it must never lose, and what it says when it cannot go on.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use tenantry::store::{FORMAT, Registry, RegistryError, Tenant};
+use tenantry::surroundings::{Clock, RuntimeClock};
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(RuntimeClock::starting_at("2026-11-24T08:00:00Z".parse().unwrap()))
+}
+
+fn open(path: &Path) -> Registry {
+    Registry::open(path, clock()).unwrap()
+}
+
+fn folder() -> (TempDir, std::path::PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join(".tenantry/state.db");
+    (folder, path)
+}
+
+fn tenant(customer: &str, id: &str) -> Tenant {
+    Tenant {
+        customer: customer.to_owned(),
+        id: id.to_owned(),
+        hostname: format!("{id}.eu.qlikcloud.com"),
+        alias: None,
+        region: "eu".to_owned(),
+        name: None,
+        status: "active".to_owned(),
+        created_by_run: Some("run-1".to_owned()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_intent_outlives_the_process_that_wrote_it() {
+    let (_folder, path) = folder();
+    open(&path).begin_create("org", "harbour", "run-1", "1:createTenant#0", "ab12").unwrap();
+
+    let later = open(&path);
+    let intent = later.intent("org", "harbour").unwrap().unwrap();
+    assert_eq!((intent.run.as_str(), intent.key.as_str()), ("run-1", "1:createTenant#0"));
+    assert_eq!(intent.since.to_string(), "2026-11-24T08:00:00Z");
+    let error = later.begin_create("org", "harbour", "run-2", "1:createTenant#0", "ab12").unwrap_err();
+    assert!(matches!(error, RegistryError::Unsettled(_)), "{error}");
+    assert!(error.hint().unwrap().contains("tenantry tenants adopt harbour --not-created"));
+    // Another customer and another organization are not held up.
+    later.begin_create("org", "fenwick", "run-2", "1:createTenant#0", "ab12").unwrap();
+    later.begin_create("other", "harbour", "run-2", "1:createTenant#0", "ab12").unwrap();
+}
+
+#[tokio::test]
+async fn settling_replaces_the_intent_by_the_tenant_in_one_step() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    registry.begin_create("org", "harbour", "run-1", "1:createTenant#0", "ab12").unwrap();
+    registry.settle_created("org", &tenant("harbour", "t1")).unwrap();
+
+    let other = open(&path);
+    assert_eq!(other.tenant("org", "harbour").unwrap().unwrap(), tenant("harbour", "t1"));
+    assert_eq!(other.intent("org", "harbour").unwrap(), None);
+    let error = other.begin_create("org", "harbour", "run-2", "1:createTenant#0", "ab12").unwrap_err();
+    assert!(matches!(error, RegistryError::HasTenant(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_creation_that_did_not_happen_may_be_begun_again() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    assert!(!registry.settle_not_created("org", "harbour").unwrap());
+    registry.begin_create("org", "harbour", "run-1", "k", "d").unwrap();
+    assert!(registry.settle_not_created("org", "harbour").unwrap());
+    registry.begin_create("org", "harbour", "run-2", "k", "d").unwrap();
+}
+
+#[tokio::test]
+async fn of_many_runs_for_one_customer_one_may_create() {
+    let (_folder, path) = folder();
+    let handles: Vec<_> = (0..8)
+        .map(|run| {
+            let path = path.clone();
+            let clock = clock();
+            std::thread::spawn(move || {
+                let registry = Registry::open(&path, clock).unwrap();
+                registry.begin_create("org", "harbour", &format!("run-{run}"), "k", "d").is_ok()
+            })
+        })
+        .collect();
+    let begun = handles.into_iter().map(|handle| handle.join().unwrap()).filter(|begun| *begun).count();
+    assert_eq!(begun, 1);
+}
+
+#[tokio::test]
+async fn a_tenant_belongs_to_one_customer_and_a_customer_has_one_tenant() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    registry.begin_create("org", "harbour", "run-1", "k", "d").unwrap();
+    registry.adopt("org", &tenant("harbour", "t1")).unwrap();
+    assert_eq!(registry.intent("org", "harbour").unwrap(), None, "adopting settles");
+
+    let error = registry.adopt("org", &tenant("fenwick", "t1")).unwrap_err();
+    assert_eq!(error.to_string(), "tenant t1 (t1.eu.qlikcloud.com) is already registered for customer `harbour`");
+    let error = registry.adopt("org", &tenant("harbour", "t2")).unwrap_err();
+    assert_eq!(error.to_string(), "customer `harbour` already has tenant t1 (t1.eu.qlikcloud.com)");
+
+    let renamed = Tenant { alias: Some("halyard-harbour.eu.qlikcloud.com".to_owned()), ..tenant("harbour", "t1") };
+    registry.adopt("org", &renamed).unwrap();
+    assert_eq!(registry.tenants("org").unwrap(), [renamed]);
+    assert!(registry.update("org", "t1", Some("Harbour"), None, Some("disabled")).unwrap());
+    assert!(!registry.update("org", "t9", Some("Nobody"), None, None).unwrap());
+    let row = registry.tenant("org", "harbour").unwrap().unwrap();
+    assert_eq!((row.name.as_deref(), row.status.as_str()), (Some("Harbour"), "disabled"));
+    assert_eq!(row.alias.as_deref(), Some("halyard-harbour.eu.qlikcloud.com"));
+}
+
+#[tokio::test]
+async fn dropping_an_organization_leaves_the_others() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    registry.adopt("sandbox", &tenant("harbour", "t1")).unwrap();
+    registry.begin_create("sandbox", "fenwick", "run-1", "k", "d").unwrap();
+    registry.adopt("org", &tenant("harbour", "t2")).unwrap();
+    registry.drop_organization("sandbox").unwrap();
+    assert!(!registry.knows("sandbox").unwrap());
+    assert!(registry.intents("sandbox").unwrap().is_empty());
+    assert!(registry.knows("org").unwrap());
+    assert!(registry.forget("org", "harbour").unwrap());
+    assert!(!registry.knows("org").unwrap());
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn only_the_owner_reads_the_state_file() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    registry.begin_create("org", "harbour", "run-1", "k", "d").unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&path.with_file_name("state.db-wal")), 0o600);
+}
+
+#[tokio::test]
+async fn a_newer_state_file_is_left_alone() {
+    let (_folder, path) = folder();
+    drop(open(&path));
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", FORMAT + 6).unwrap();
+    drop(connection);
+    let error = Registry::open(&path, clock()).unwrap_err();
+    assert!(matches!(error, RegistryError::Newer { found, .. } if found == FORMAT + 6));
+    assert!(error.to_string().ends_with("has format 7; this release reads formats up to 1"), "{error}");
+}
+
+#[tokio::test]
+async fn damaged_and_foreign_files_are_named() {
+    let (_folder, path) = folder();
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, "this is a note, not a database, and it is long enough to have a header".repeat(20)).unwrap();
+    let error = Registry::open(&path, clock()).unwrap_err();
+    assert!(matches!(error, RegistryError::Damaged { .. }), "{error:?}");
+    assert!(error.hint().unwrap().contains("backup"));
+
+    std::fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
+    let error = Registry::open(&path, clock()).unwrap_err();
+    assert!(matches!(error, RegistryError::Foreign { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_state_file_with_a_torn_page_is_refused() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    for customer in 0..200 {
+        registry.adopt("org", &tenant(&format!("c{customer}"), &format!("t{customer}"))).unwrap();
+    }
+    drop(registry);
+    let mut bytes = std::fs::read(&path).unwrap();
+    assert!(bytes.len() > 8192, "everything is in the one file once it is closed");
+    let torn = bytes.len() - 4096 * 2;
+    bytes[torn..].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let outcome = Registry::open(&path, clock()).and_then(|registry| registry.tenants("org"));
+    assert!(matches!(outcome, Err(RegistryError::Damaged { .. })), "{outcome:?}");
+}
