@@ -1,1 +1,69 @@
-//! sandbox
+//! The simulated Qlik Cloud: a function from request to response over a state of JSON documents.
+//!
+//! [`Sandbox::handle`] answers in process what `https://register.<region>.qlikcloud.com`,
+//! `https://console.qlikcloud.com` and every tenant's host would answer. A request goes this way: the host name says
+//! which part is meant (`hosts`), the contract says which operation (`published`), the bearer token is checked
+//! (`token`), then the operation's handler works on a [`Context`](context::Context) and gives an answer or a refusal,
+//! which is put in the words of its service (`refusal`). Only a request that is answered well changes anything, and
+//! what it changes is on the disk before the answer leaves (`service`, `store`).
+//!
+//! # A new resource
+//!
+//! One file, and one line in `resources`:
+//!
+//! ```ignore
+//! //! Web integrations.
+//! pub(super) const RESOURCE: Resource = Resource {
+//!     routes: &[("createWebIntegration", create), ("getWebIntegrations", list)], // by operationId
+//!     seed: None, // or a function that gives a new tenant what it has from the beginning
+//! };
+//!
+//! fn create(context: &mut Context<'_>) -> Handled {
+//!     let id = context.new_id();
+//!     let mut document = context.body.clone(); // unknown fields stay
+//!     document["id"] = json!(id);
+//!     context.put("webIntegrations", &id, document.clone()); // of the tenant the request came for
+//!     Ok(Answer::created(&document))
+//! }
+//!
+//! fn list(context: &mut Context<'_>) -> Handled {
+//!     let all = context.collection("webIntegrations").documents(); // a free copy, oldest first
+//!     paging::page(context, all, Paging::after_before(10, 100))
+//! }
+//! ```
+//!
+//! - `context.var("id")` is a variable of the path, `context.parameter("name")` one of the query, `context.body` the
+//!   JSON body, `context.bytes` the raw one.
+//! - `collection(name).find(field, text)` is a look-up without regard to case, `find_exact` one with it; a field
+//!   listed in `collection::keys` is looked up without a walk.
+//! - Refuse with `Err(Refusal::...)`: the error body takes the form of the service by the path (`Shape::of`).
+//! - `patch::steps` reads Qlik's JSON Patch, `Filter::parse` a SCIM filter, `Answer::multi` answers 207.
+//! - Documents of the organization (tenants, seats) are reached with `Scope::Organization` and `*_in`.
+
+mod collection;
+mod context;
+mod dispatch;
+mod filter;
+mod hosts;
+mod ids;
+mod oauth;
+mod paging;
+mod patch;
+mod published;
+mod refusal;
+mod resources;
+mod roles;
+mod service;
+mod settings;
+mod state;
+mod store;
+mod tenants;
+mod token;
+mod users;
+
+pub use collection::Collection;
+pub use dispatch::{Base, Violation};
+pub use service::Sandbox;
+pub use settings::{Credentials, Settings};
+pub use state::{Difference, Document, NotAState, Scope, State};
+pub use store::OpenError;

@@ -1,7 +1,9 @@
 //! Behaviour through the public face. One binary, one module per topic.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-mod render;
 mod contract;
 mod registry;
+mod render;
+mod sandbox_frame;
+mod sandbox_support;
 mod vault;

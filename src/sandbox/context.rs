@@ -1,0 +1,275 @@
+//! What a resource's handler is given, and what it gives back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::collection::Collection;
+use super::hosts::Place;
+use super::ids;
+use super::refusal::Refusal;
+use super::state::{Document, SELF, Scope, State};
+use super::store::Change;
+use super::token::Grant;
+use crate::surroundings::Random;
+
+/// What a handler gives back: an answer, or a refusal that is put in its service's words.
+pub(super) type Handled = Result<Answer, Refusal>;
+
+/// One request on its way through a handler. Changes are kept when the answer is no error, else forgotten.
+pub(super) struct Context<'r> {
+    pub(super) place: &'r Place,
+    /// The host name the request came for.
+    pub(super) host: &'r str,
+    /// The address links to this host begin with.
+    pub(super) base: &'r str,
+    pub(super) path: &'r str,
+    /// The path's variables, decoded.
+    pub(super) vars: BTreeMap<String, String>,
+    /// The query, decoded, in its order.
+    pub(super) query: Vec<(String, String)>,
+    pub(super) headers: &'r HeaderMap,
+    /// The body as it came.
+    pub(super) bytes: &'r Bytes,
+    /// The body as JSON; null when it is none.
+    pub(super) body: Value,
+    /// What the bearer token grants; none for operations that need none.
+    pub(super) grant: Option<Grant>,
+    pub(super) now: Timestamp,
+    pub(super) random: &'r Random,
+    state: State,
+    changes: Vec<Change>,
+    scope: Scope,
+}
+
+/// What comes with a request, for [`Context::new`].
+pub(super) struct Asked<'r> {
+    pub(super) place: &'r Place,
+    pub(super) host: &'r str,
+    pub(super) base: &'r str,
+    pub(super) path: &'r str,
+    pub(super) query: Vec<(String, String)>,
+    pub(super) headers: &'r HeaderMap,
+    pub(super) bytes: &'r Bytes,
+    pub(super) now: Timestamp,
+    pub(super) random: &'r Random,
+}
+
+impl<'r> Context<'r> {
+    pub(super) fn new(asked: Asked<'r>, state: State) -> Self {
+        let scope = match asked.place {
+            Place::Tenant(tenant) => Scope::tenant(text(tenant, "id")),
+            _ => Scope::Organization,
+        };
+        Self {
+            place: asked.place,
+            host: asked.host,
+            base: asked.base,
+            path: asked.path,
+            vars: BTreeMap::new(),
+            query: asked.query,
+            headers: asked.headers,
+            bytes: asked.bytes,
+            body: Value::Null,
+            grant: None,
+            now: asked.now,
+            random: asked.random,
+            state,
+            changes: Vec::new(),
+            scope,
+        }
+    }
+
+    /// The state and what was changed in it.
+    pub(super) fn into_changes(self) -> (State, Vec<Change>) {
+        (self.state, self.changes)
+    }
+
+    // What was asked.
+
+    /// A variable of the path.
+    pub(super) fn var(&self, name: &str) -> String {
+        self.vars.get(name).cloned().unwrap_or_default()
+    }
+
+    /// A query parameter, its first value.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(held, _)| held == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether a query parameter says `true`.
+    pub(super) fn flag(&self, name: &str) -> bool {
+        self.parameter(name).is_some_and(|value| value.eq_ignore_ascii_case("true"))
+    }
+
+    /// A header's text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The id of the tenant the request came for.
+    pub(super) fn tenant_id(&self) -> String {
+        match &self.scope {
+            Scope::Tenant(id) => id.to_string(),
+            Scope::Organization => String::new(),
+        }
+    }
+
+    /// The user the token acts as.
+    pub(super) fn user_id(&self) -> String {
+        self.grant.as_ref().and_then(|grant| grant.user.clone()).unwrap_or_default()
+    }
+
+    /// An absolute link on this host.
+    pub(super) fn link(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    // The documents of the tenant the request came for.
+
+    /// A collection of the tenant.
+    pub(super) fn collection(&self, name: &str) -> Collection {
+        self.state.collection(&self.scope, name)
+    }
+
+    /// A document of the tenant.
+    pub(super) fn get(&self, collection: &str, id: &str) -> Option<Document> {
+        self.state.get(&self.scope, collection, id)
+    }
+
+    /// Stores a document of the tenant.
+    pub(super) fn put(&mut self, collection: &str, id: &str, document: Value) {
+        self.put_in(&self.scope.clone(), collection, id, document);
+    }
+
+    /// Removes a document of the tenant.
+    pub(super) fn remove(&mut self, collection: &str, id: &str) -> Option<Document> {
+        self.remove_in(&self.scope.clone(), collection, id)
+    }
+
+    // Those of any scope.
+
+    /// A collection of any scope.
+    pub(super) fn collection_in(&self, scope: &Scope, name: &str) -> Collection {
+        self.state.collection(scope, name)
+    }
+
+    /// A document of any scope.
+    pub(super) fn get_in(&self, scope: &Scope, collection: &str, id: &str) -> Option<Document> {
+        self.state.get(scope, collection, id)
+    }
+
+    /// Stores a document of any scope.
+    pub(super) fn put_in(&mut self, scope: &Scope, collection: &str, id: &str, document: Value) {
+        let document = Arc::new(document);
+        let place = self.state.put(scope, collection, id, document.clone());
+        self.changed(scope, collection, id, Some((place, document)));
+    }
+
+    /// Removes a document of any scope.
+    pub(super) fn remove_in(&mut self, scope: &Scope, collection: &str, id: &str) -> Option<Document> {
+        let gone = self.state.remove(scope, collection, id)?;
+        self.changed(scope, collection, id, None);
+        Some(gone)
+    }
+
+    fn changed(&mut self, scope: &Scope, collection: &str, id: &str, now: Option<(u64, Document)>) {
+        self.changes.push(Change { scope: scope.clone(), collection: collection.into(), id: id.into(), now });
+    }
+
+    /// Does something on another tenant's documents: `put` and its like mean that tenant's meanwhile.
+    pub(super) fn within<T>(&mut self, scope: Scope, work: impl FnOnce(&mut Self) -> T) -> T {
+        let outer = std::mem::replace(&mut self.scope, scope);
+        let done = work(self);
+        self.scope = outer;
+        done
+    }
+
+    /// The organization's own document.
+    pub(super) fn organization(&self) -> Document {
+        self.state.get(&Scope::Organization, "organization", SELF).unwrap_or_default()
+    }
+
+    /// The state as it is at this point, for look-ups across tenants.
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    // New things.
+
+    /// A new id of the common form: 24 hexadecimal digits.
+    pub(super) fn new_id(&self) -> String {
+        ids::hex(self.random, 24)
+    }
+
+    /// The moment, as Qlik writes it.
+    pub(super) fn timestamp(&self) -> String {
+        ids::timestamp(self.now)
+    }
+}
+
+/// The text of a field, empty when there is none.
+pub(super) fn text<'d>(document: &'d Value, field: &str) -> &'d str {
+    document.get(field).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What is sent back.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// JSON with a status.
+    pub(super) fn json(status: StatusCode, body: &Value) -> Self {
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Self { status, headers: vec![kind], body: body.to_string().into() }
+    }
+
+    /// 200 with JSON.
+    pub(super) fn ok(body: &Value) -> Self {
+        Self::json(StatusCode::OK, body)
+    }
+
+    /// 201 with JSON.
+    pub(super) fn created(body: &Value) -> Self {
+        Self::json(StatusCode::CREATED, body)
+    }
+
+    /// 204.
+    pub(super) fn no_content() -> Self {
+        Self { status: StatusCode::NO_CONTENT, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// 207: the items say each how it went, under `data`.
+    pub(super) fn multi(items: Vec<Value>) -> Self {
+        Self::json(StatusCode::MULTI_STATUS, &json!({"data": items}))
+    }
+
+    /// Bytes of some kind.
+    pub(super) fn bytes(kind: &'static str, body: Bytes) -> Self {
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        Self { status: StatusCode::OK, headers: vec![kind], body }
+    }
+
+    /// A redirect to a link, with the page browsers show.
+    pub(super) fn redirect(status: StatusCode, link: &str) -> Self {
+        let body = format!("<a href=\"{link}\">{}</a>.\n", status.canonical_reason().unwrap_or_default());
+        let kind = (header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        Self { status, headers: vec![kind], body: body.into() }.with(header::LOCATION, link)
+    }
+
+    /// The same with a header; one whose value no header can hold is left out.
+    pub(super) fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+        self
+    }
+}

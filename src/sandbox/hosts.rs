@@ -1,0 +1,65 @@
+//! Which part of the simulated Qlik Cloud a host name means.
+
+use serde_json::Value;
+
+use super::state::{Document, Scope, State};
+
+/// Regions and the data centers behind them, as the tenants API lists them. Kept as data: the names of the last two
+/// do not follow the provider's own (fact sheet, glossary).
+pub(super) const REGIONS: [(&str, &str); 7] = [
+    ("us", "us-east-1"),
+    ("eu", "eu-west-1"),
+    ("uk", "eu-west-2"),
+    ("de", "eu-central-1"),
+    ("jp", "ap-northeast-1"),
+    ("ap", "ap-southeast-1"),
+    ("sg", "ap-southeast-2"),
+];
+
+const DOMAIN: &str = "qlikcloud.com";
+const CONSOLE: &str = "console.qlikcloud.com";
+
+/// What answers on a host.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Place {
+    /// `register.<region>.qlikcloud.com`: makes and retires tenants of the region.
+    Register { region: &'static str },
+    /// `console.qlikcloud.com`: lists the organization's tenants.
+    Console,
+    /// A tenant, by its random host name or its alias.
+    Tenant(Document),
+    /// Nothing.
+    Nowhere,
+}
+
+/// What answers on the host of this name.
+pub(super) fn find(state: &State, host: &str) -> Place {
+    if host == CONSOLE {
+        return Place::Console;
+    }
+    if let Some((label, region)) = split(host)
+        && label == "register"
+    {
+        return Place::Register { region };
+    }
+    tenant(state, host).map_or(Place::Nowhere, Place::Tenant)
+}
+
+/// The tenant that has this host name or alias.
+pub(super) fn tenant(state: &State, host: &str) -> Option<Document> {
+    let tenants = state.collection(&Scope::Organization, "tenants");
+    tenants.find("hostnames", host).into_iter().find(|tenant| tenant.get("status") != Some(&Value::from("deleted")))
+}
+
+/// The label and the region of a host name in a region.
+pub(super) fn split(host: &str) -> Option<(&str, &'static str)> {
+    let (label, rest) = host.split_once('.')?;
+    let (region, domain) = rest.split_once('.')?;
+    let (region, _) = REGIONS.into_iter().find(|(known, _)| *known == region)?;
+    (domain == DOMAIN).then_some((label, region))
+}
+
+/// The host name with this label in a region.
+pub(super) fn name(label: &str, region: &str) -> String {
+    format!("{label}.{region}.{DOMAIN}")
+}

@@ -1,0 +1,183 @@
+//! Lists in pages, as each service numbers them (fact sheet, section 4.2).
+
+use std::cmp::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use super::context::{Answer, Context, Handled, text};
+use super::refusal::Refusal;
+use super::state::Document;
+
+/// How a service pages.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Paging {
+    /// The parameter of the link to the next page.
+    next: &'static str,
+    /// That of the link to the page before; empty when there are no such links.
+    prev: &'static str,
+    default: usize,
+    max: usize,
+}
+
+impl Paging {
+    /// `next` and `prev`.
+    pub(super) const fn next_prev(default: usize, max: usize) -> Self {
+        Self { next: "next", prev: "prev", default, max }
+    }
+
+    /// `startingAfter` and `endingBefore`.
+    pub(super) const fn after_before(default: usize, max: usize) -> Self {
+        Self { next: "startingAfter", prev: "endingBefore", default, max }
+    }
+
+    /// One parameter for the next page only: `page`, `cursor` or `offset`.
+    pub(super) const fn forward(parameter: &'static str, default: usize, max: usize) -> Self {
+        Self { next: parameter, prev: "", default, max }
+    }
+}
+
+/// Answers 200 with one page of documents as `{"data", "links"}`.
+pub(super) fn page(context: &Context<'_>, documents: Vec<Document>, paging: Paging) -> Handled {
+    page_as(context, documents, paging, |_, document| document.clone())
+}
+
+/// The same, with each document of the page shown in another form.
+pub(super) fn page_as(
+    context: &Context<'_>,
+    documents: Vec<Document>,
+    paging: Paging,
+    show: impl Fn(&Context<'_>, &Value) -> Value,
+) -> Handled {
+    let window = window(context, &documents, paging)?;
+    let data: Vec<Value> = documents[window.range.clone()].iter().map(|document| show(context, document)).collect();
+    let mut body = Map::new();
+    body.insert("data".to_owned(), Value::Array(data));
+    if context.flag("totalResults") {
+        body.insert("totalResults".to_owned(), json!(documents.len()));
+    }
+    body.insert("links".to_owned(), window.links(context, &documents, paging));
+    Ok(Answer::ok(&Value::Object(body)))
+}
+
+struct Window {
+    range: std::ops::Range<usize>,
+}
+
+fn window(context: &Context<'_>, documents: &[Document], paging: Paging) -> Result<Window, Refusal> {
+    let limit = match context.parameter("limit") {
+        None => paging.default,
+        Some(limit) => match limit.parse::<usize>() {
+            Ok(limit) if (1..=paging.max).contains(&limit) => limit,
+            _ => {
+                let allowed = format!("limit must be a whole number from 1 to {}", paging.max);
+                return Err(Refusal::bad_request(allowed).parameter("limit"));
+            }
+        },
+    };
+    let place = |parameter: &str| -> Result<Option<usize>, Refusal> {
+        let Some(cursor) = context.parameter(parameter).filter(|cursor| !parameter.is_empty() && !cursor.is_empty())
+        else {
+            return Ok(None);
+        };
+        let (id, place) = read(cursor)
+            .ok_or_else(|| Refusal::bad_request("the page cursor is not one of ours").parameter(parameter))?;
+        // Items may have come and gone since: the anchor itself is better than its old place.
+        let found = documents.iter().position(|document| text(document, "id") == id && !id.is_empty());
+        Ok(Some(found.unwrap_or(place).min(documents.len())))
+    };
+    let range = if let Some(start) = place(paging.next)? {
+        start..documents.len().min(start + limit)
+    } else if let Some(end) = place(paging.prev)? {
+        end.saturating_sub(limit)..end
+    } else {
+        0..documents.len().min(limit)
+    };
+    Ok(Window { range })
+}
+
+impl Window {
+    fn links(&self, context: &Context<'_>, documents: &[Document], paging: Paging) -> Value {
+        let mut links = Map::new();
+        let query = |change: Option<(&str, String)>| {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            for (name, value) in &context.query {
+                if change.is_none() || (name != paging.next && name != paging.prev) {
+                    query.append_pair(name, value);
+                }
+            }
+            if let Some((name, value)) = change {
+                query.append_pair(name, &value);
+            }
+            let query = query.finish();
+            let mark = if query.is_empty() { "" } else { "?" };
+            json!({"href": context.link(&format!("{}{mark}{query}", context.path))})
+        };
+        links.insert("self".to_owned(), query(None));
+        if self.range.end < documents.len() {
+            let cursor = write(&documents[self.range.end], self.range.end);
+            links.insert("next".to_owned(), query(Some((paging.next, cursor))));
+        }
+        if self.range.start > 0 && !paging.prev.is_empty() {
+            let cursor = documents
+                .get(self.range.start)
+                .map_or_else(|| write(&Value::Null, self.range.start), |document| write(document, self.range.start));
+            links.insert("prev".to_owned(), query(Some((paging.prev, cursor))));
+        }
+        Value::Object(links)
+    }
+}
+
+/// A cursor: opaque to clients, an anchor and its place to us.
+fn write(anchor: &Value, place: usize) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{place}:{}", text(anchor, "id")))
+}
+
+fn read(cursor: &str) -> Option<(String, usize)> {
+    let decoded = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    let (place, id) = decoded.split_once(':')?;
+    Some((id.to_owned(), place.parse().ok()?))
+}
+
+/// Sorts as the `sort` parameter says: a field with `+` or `-` before it, or `default` when it is not given. Text is
+/// compared without regard to case; equal documents keep their order.
+///
+/// # Errors
+/// 400 when the field is none of `allowed`.
+pub(super) fn sort(
+    context: &Context<'_>,
+    documents: &mut [Document],
+    allowed: &[&str],
+    default: &str,
+) -> Result<(), Refusal> {
+    let asked = context.parameter("sort").unwrap_or(default);
+    // A `+` that was not percent-encoded arrives as a space.
+    let (falling, field) = match asked.strip_prefix('-') {
+        Some(field) => (true, field),
+        None => (false, asked.trim_start_matches(['+', ' '])),
+    };
+    if field.is_empty() {
+        return Ok(());
+    }
+    if !allowed.contains(&field) {
+        let detail = format!("cannot sort by `{field}`; allowed: {}", allowed.join(", "));
+        return Err(Refusal::bad_request(detail).parameter("sort"));
+    }
+    let field = if field == "_id" { "id" } else { field };
+    let order = |one: &Document, other: &Document| match (one.get(field), other.get(field)) {
+        (Some(Value::String(one)), Some(Value::String(other))) => {
+            one.to_lowercase().cmp(&other.to_lowercase()).then_with(|| one.cmp(other))
+        }
+        (Some(Value::Number(one)), Some(Value::Number(other))) => {
+            one.as_f64().partial_cmp(&other.as_f64()).unwrap_or(Ordering::Equal)
+        }
+        (one, other) => one.is_some().cmp(&other.is_some()),
+    };
+    if falling {
+        documents.sort_by(|one, other| order(other, one));
+    } else {
+        documents.sort_by(order);
+    }
+    Ok(())
+}

@@ -1,0 +1,31 @@
+//! Every resource that is simulated: one line each.
+
+use super::context::{Context, Handled};
+use super::{oauth, roles, tenants, users};
+
+/// How an operation is simulated.
+pub(super) type Handler = fn(&mut Context<'_>) -> Handled;
+
+/// One resource's part of the simulation.
+pub(super) struct Resource {
+    /// Its operations, by operationId.
+    pub(super) routes: &'static [(&'static str, Handler)],
+    /// What a new tenant has of it from the beginning; called with the new tenant's documents.
+    pub(super) seed: Option<fn(&mut Context<'_>)>,
+}
+
+/// The resources. Seeds run in this order.
+pub(super) const RESOURCES: &[Resource] = &[oauth::RESOURCE, tenants::RESOURCE, roles::RESOURCE, users::RESOURCE];
+
+/// The handler of an operation; none when it is not simulated.
+pub(super) fn handler(operation: &str) -> Option<Handler> {
+    let routes = RESOURCES.iter().flat_map(|resource| resource.routes);
+    routes.into_iter().find(|(id, _)| *id == operation).map(|(_, handler)| *handler)
+}
+
+/// Gives a new tenant what every tenant has.
+pub(super) fn seed(context: &mut Context<'_>) {
+    for seed in RESOURCES.iter().filter_map(|resource| resource.seed) {
+        seed(context);
+    }
+}

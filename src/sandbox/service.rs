@@ -1,0 +1,245 @@
+//! The sandbox itself: a state, a file to keep it in, and the order in which requests change it.
+
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use serde_json::json;
+
+use super::dispatch::{self, Violation};
+use super::settings::{self, Credentials, Settings};
+use super::state::{Document, SELF, Scope, State};
+use super::store::{Change, OpenError, Store};
+
+/// Violations beyond these are forgotten, oldest first.
+const VIOLATIONS_KEPT: usize = 1_000;
+
+/// A simulated Qlik Cloud: one organization with its tenants. A cheap handle; clones are the same sandbox.
+#[derive(Clone)]
+pub struct Sandbox(Arc<Shared>);
+
+struct Shared {
+    settings: Settings,
+    inner: Mutex<Inner>,
+    /// Rung when changes reached the disk, or failed to.
+    flushed: Condvar,
+    store: Option<Mutex<Store>>,
+}
+
+struct Inner {
+    /// With every change that was made.
+    latest: State,
+    /// With every change that is on the disk; what readers see.
+    durable: State,
+    /// Made, not yet being written.
+    queue: Vec<Change>,
+    /// How many requests changed something, and how many of them were settled, well or not.
+    made: u64,
+    settled: u64,
+    /// The requests whose changes the disk refused: after the first, up to the second.
+    failures: Vec<(u64, u64, String)>,
+    writing: bool,
+    violations: std::collections::VecDeque<Violation>,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sandbox").field("organization", &self.organization()).finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// A sandbox that is gone with its last handle.
+    #[must_use]
+    pub fn in_memory(settings: Settings) -> Self {
+        Self::from_state(State::default(), settings)
+    }
+
+    /// A sandbox in memory that goes on from a state.
+    #[must_use]
+    pub fn from_state(mut state: State, settings: Settings) -> Self {
+        let organization = settings::found(&state, &settings);
+        state.put(&Scope::Organization, "organization", SELF, Arc::new(organization));
+        Self::around(state, settings, None)
+    }
+
+    /// A sandbox kept in a file: each change is on the disk before it is answered. The file is made when it is
+    /// missing, with its folder, and is held until the last handle is gone.
+    ///
+    /// # Errors
+    /// [`OpenError::Held`] when another process has the file, [`OpenError::Corrupt`] when it cannot be read.
+    pub fn open(path: &Path, settings: Settings) -> Result<Self, OpenError> {
+        let (mut store, mut state) = Store::open(path)?;
+        let organization: Document = Arc::new(settings::found(&state, &settings));
+        if state.get(&Scope::Organization, "organization", SELF).as_ref() != Some(&organization) {
+            let place = state.put(&Scope::Organization, "organization", SELF, organization.clone());
+            let change = Change {
+                scope: Scope::Organization,
+                collection: "organization".into(),
+                id: SELF.into(),
+                now: Some((place, organization)),
+            };
+            store
+                .write(&[change])
+                .map_err(|error| OpenError::Unreachable { path: path.to_owned(), reason: error.to_string() })?;
+        }
+        Ok(Self::around(state, settings, Some(store)))
+    }
+
+    fn around(state: State, settings: Settings, store: Option<Store>) -> Self {
+        let inner = Inner {
+            latest: state.clone(),
+            durable: state,
+            queue: Vec::new(),
+            made: 0,
+            settled: 0,
+            failures: Vec::new(),
+            writing: false,
+            violations: std::collections::VecDeque::new(),
+        };
+        Self(Arc::new(Shared {
+            settings,
+            inner: Mutex::new(inner),
+            flushed: Condvar::new(),
+            store: store.map(Mutex::new),
+        }))
+    }
+
+    /// A copy in memory that goes its own way from here: free, whatever the state holds.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self::around(self.snapshot(), self.0.settings.clone(), None)
+    }
+
+    /// The state now.
+    #[must_use]
+    pub fn snapshot(&self) -> State {
+        self.inner().durable.clone()
+    }
+
+    /// What a partner needs to work with the organization.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        let document = self.about();
+        Credentials {
+            client_id: settings::text(&document, "clientId"),
+            client_secret: settings::text(&document, "clientSecret"),
+            license_key: settings::text(&document, "licenseKey"),
+        }
+    }
+
+    /// The organization's identity: its licence number.
+    #[must_use]
+    pub fn organization(&self) -> String {
+        settings::text(&self.about(), "licenseNumber")
+    }
+
+    /// The requests that broke the contract or meant nothing simulated, oldest first: for tests that allow none.
+    #[must_use]
+    pub fn violations(&self) -> Vec<Violation> {
+        self.inner().violations.iter().cloned().collect()
+    }
+
+    /// Answers one request. Its address is absolute (`https://<host>/<path>?<query>`); see
+    /// [`Base`](super::Base) for the links in the answer. Waits for the disk when the request changes something.
+    #[must_use]
+    pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let Settings { clock, random, .. } = &self.0.settings;
+        if !dispatch::may_write(request.method()) {
+            let state = self.snapshot();
+            let outcome = dispatch::answer(&request, state, &**clock, random);
+            debug_assert!(outcome.changed.is_none(), "a GET changed something: {}", request.uri());
+            self.note(&mut self.inner(), outcome.violations);
+            return outcome.response;
+        }
+        let mut inner = self.inner();
+        let outcome = dispatch::answer(&request, inner.latest.clone(), &**clock, random);
+        self.note(&mut inner, outcome.violations);
+        let Some((state, changes)) = outcome.changed else {
+            return outcome.response;
+        };
+        inner.latest = state;
+        inner.made += 1;
+        let Some(store) = &self.0.store else {
+            inner.durable = inner.latest.clone();
+            return outcome.response;
+        };
+        inner.queue.extend(changes);
+        let mine = inner.made;
+        match self.settle(inner, store, mine) {
+            Ok(()) => outcome.response,
+            Err(reason) => unwritten(&reason),
+        }
+    }
+
+    /// Waits until the changes up to `mine` are on the disk. Whoever finds nobody writing writes all that is queued,
+    /// so that many requests share one flush.
+    fn settle<'s>(&'s self, mut inner: MutexGuard<'s, Inner>, store: &Mutex<Store>, mine: u64) -> Result<(), String> {
+        loop {
+            if inner.settled >= mine {
+                let failure = inner.failures.iter().find(|(after, upto, _)| *after < mine && mine <= *upto);
+                return failure.map_or(Ok(()), |(_, _, reason)| Err(reason.clone()));
+            }
+            if inner.writing {
+                inner = self.0.flushed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            inner.writing = true;
+            let changes = std::mem::take(&mut inner.queue);
+            let (state, upto) = (inner.latest.clone(), inner.made);
+            drop(inner);
+            let written = store.lock().unwrap_or_else(PoisonError::into_inner).write(&changes);
+            inner = self.inner();
+            inner.writing = false;
+            match written {
+                Ok(()) => {
+                    inner.durable = state;
+                    inner.settled = upto;
+                }
+                Err(error) => {
+                    // What was made meanwhile stands on what failed, so it goes too.
+                    inner.latest = inner.durable.clone();
+                    inner.queue.clear();
+                    let failure = (inner.settled, inner.made, error.to_string());
+                    inner.failures.push(failure);
+                    inner.settled = inner.made;
+                }
+            }
+            self.0.flushed.notify_all();
+        }
+    }
+
+    fn note(&self, inner: &mut Inner, violations: Vec<Violation>) {
+        for violation in violations {
+            tracing::debug!(
+                operation = violation.operation,
+                request = violation.request,
+                message = violation.message,
+                "the sandbox refused a request that breaks the contract"
+            );
+            if inner.violations.len() == VIOLATIONS_KEPT {
+                inner.violations.pop_front();
+            }
+            inner.violations.push_back(violation);
+        }
+    }
+
+    fn about(&self) -> Document {
+        self.inner().durable.get(&Scope::Organization, "organization", SELF).unwrap_or_default()
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer when the disk refused: nothing was done.
+fn unwritten(reason: &str) -> Response<Bytes> {
+    let error =
+        json!({"code": "HTTP-500", "title": "Internal server error", "detail": format!("state not saved: {reason}")});
+    let mut response = Response::new(Bytes::from(json!({"errors": [error]}).to_string()));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    response
+}

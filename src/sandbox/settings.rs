@@ -1,0 +1,124 @@
+//! What a simulated organization is given, and what it is known by.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::state::{SELF, Scope, State};
+use crate::surroundings::{Clock, Random, SystemClock};
+
+/// The seats an organization has when nothing else is said: enough for the reference customers and a fleet of tests.
+const SEATS: [(&str, i64); 2] = [("professional", 100), ("analyzer", 10_000)];
+
+/// How many tenants one licence gives in a region, unless told otherwise (OEM playbook, single or multi tenant).
+const TENANTS: usize = 8_500;
+
+/// What a sandbox is made from. What is left open is taken from the state that is opened, else from chance.
+#[derive(Clone)]
+pub struct Settings {
+    /// The time of every token, timestamp and expiry.
+    pub clock: Arc<dyn Clock>,
+    /// Where ids, host names and secrets come from.
+    pub random: Random,
+    /// The regional client's id; the console host takes it too.
+    pub client_id: Option<String>,
+    /// The regional client's secret.
+    pub client_secret: Option<String>,
+    /// The licence key that creates tenants.
+    pub license_key: Option<String>,
+    /// Units per kind of seat (`professional`, `analyzer`, `analyzer_time`), shared by all tenants.
+    pub seats: Option<BTreeMap<String, i64>>,
+    /// How many tenants the licence allows.
+    pub tenant_quota: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::default()),
+            random: Random::from_system(),
+            client_id: None,
+            client_secret: None,
+            license_key: None,
+            seats: None,
+            tenant_quota: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    /// Without the secrets.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Settings")
+            .field("client_id", &self.client_id)
+            .field("seats", &self.seats)
+            .field("tenant_quota", &self.tenant_quota)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a partner needs to work with the simulated organization.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The regional client's id, good in every region and on the console host.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// The licence key that `createTenant` wants.
+    pub license_key: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    /// Without the secrets.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Credentials").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// The organization's own document, made or brought up to the settings.
+pub(super) fn found(state: &State, settings: &Settings) -> Value {
+    let held = state.get(&Scope::Organization, "organization", SELF);
+    let mut document = held.map_or_else(|| fresh(settings), |held| (*held).clone());
+    let given = [
+        ("clientId", &settings.client_id),
+        ("clientSecret", &settings.client_secret),
+        ("licenseKey", &settings.license_key),
+    ];
+    for (field, value) in given {
+        if let Some(value) = value {
+            document[field] = json!(value);
+        }
+    }
+    if let Some(seats) = &settings.seats {
+        document["seats"] = json!(seats);
+    }
+    if let Some(quota) = settings.tenant_quota {
+        document["tenantQuota"] = json!(quota);
+    }
+    document
+}
+
+fn fresh(settings: &Settings) -> Value {
+    let random = &settings.random;
+    let now = settings.clock.now();
+    let seats: BTreeMap<&str, i64> = SEATS.into_iter().collect();
+    json!({
+        "clientId": super::ids::hex(random, 32),
+        "clientSecret": super::ids::hex(random, 64),
+        // Qlik's keys are signed tokens and begin so; only the beginning is imitated.
+        "licenseKey": format!("eyJ{}", super::ids::letters(random, 93)),
+        "licenseNumber": super::ids::digits(random, 16),
+        "subscriptionId": super::ids::hex(random, 24),
+        "tokenKey": super::ids::hex(random, 64),
+        "seats": seats,
+        "tenantQuota": TENANTS,
+        "created": super::ids::timestamp(now),
+    })
+}
+
+/// A text field of the organization's document.
+pub(super) fn text(organization: &Value, field: &str) -> String {
+    organization.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,183 @@
+//! What a simulated Qlik Cloud holds: JSON documents and nothing else.
+//!
+//! An organization has its own collections (its licence, its tenants, its seats) and each tenant has collections of
+//! its own (users, spaces, ...). Documents are kept whole, whatever fields they have: a field that the simulation
+//! does not know today must survive a full replace tomorrow. Everything lives in persistent maps, so that a copy
+//! costs nothing and shares what did not change.
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+use serde_json::{Map, Value, json};
+
+use super::collection::Collection;
+
+/// One stored document, shared between the states that hold it.
+pub type Document = Arc<Value>;
+
+/// Whose collections are meant.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// The organization, above all tenants.
+    Organization,
+    /// The tenant with this id.
+    Tenant(Arc<str>),
+}
+
+impl Scope {
+    /// The scope of the tenant with this id.
+    #[must_use]
+    pub fn tenant(id: &str) -> Self {
+        Self::Tenant(id.into())
+    }
+}
+
+/// One document that came, went or changed between two states.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// Whose it is.
+    pub scope: Scope,
+    /// The collection's name.
+    pub collection: Arc<str>,
+    /// The document's id.
+    pub id: Arc<str>,
+    /// What it was; none when it is new.
+    pub before: Option<Document>,
+    /// What it is; none when it is gone.
+    pub after: Option<Document>,
+}
+
+/// Why a value is no state.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+#[error("not a sandbox state: {0}")]
+pub struct NotAState(String);
+
+/// Everything a simulated organization holds. A plain value: copy it, compare it, save it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    collections: OrdMap<(Scope, Arc<str>), Collection>,
+}
+
+/// The version of the JSON form.
+const FORMAT: u64 = 1;
+
+impl State {
+    /// The collection of this name; an empty one when nothing was stored in it.
+    #[must_use]
+    pub fn collection(&self, scope: &Scope, name: &str) -> Collection {
+        let key = (scope.clone(), Arc::from(name));
+        self.collections.get(&key).cloned().unwrap_or_else(|| Collection::named(name))
+    }
+
+    /// The document with this id.
+    #[must_use]
+    pub fn get(&self, scope: &Scope, collection: &str, id: &str) -> Option<Document> {
+        self.collections.get(&(scope.clone(), Arc::from(collection)))?.get(id)
+    }
+
+    /// Stores a document; one that exists keeps its place in the order. Returns that place.
+    pub fn put(&mut self, scope: &Scope, collection: &str, id: &str, document: Document) -> u64 {
+        let name: Arc<str> = collection.into();
+        let held = self.collections.entry((scope.clone(), name)).or_insert_with(|| Collection::named(collection));
+        held.put(id, document)
+    }
+
+    /// Stores a document at a given place in the order, as when it is read back from a file.
+    pub(super) fn place(&mut self, scope: &Scope, collection: &str, place: u64, id: &str, document: Document) {
+        let name: Arc<str> = collection.into();
+        let held = self.collections.entry((scope.clone(), name)).or_insert_with(|| Collection::named(collection));
+        held.place(place, id, document);
+    }
+
+    /// Removes a document and returns it.
+    pub fn remove(&mut self, scope: &Scope, collection: &str, id: &str) -> Option<Document> {
+        let key = (scope.clone(), Arc::from(collection));
+        let held = self.collections.get_mut(&key)?;
+        let gone = held.remove(id);
+        if held.is_empty() {
+            self.collections.remove(&key);
+        }
+        gone
+    }
+
+    /// The tenants' ids, in the order in which they were created.
+    #[must_use]
+    pub fn tenants(&self) -> Vec<String> {
+        self.collection(&Scope::Organization, "tenants").iter().map(|(id, _)| id.to_owned()).collect()
+    }
+
+    /// What changed from this state to `later`. Costs what changed, not what is held.
+    #[must_use]
+    pub fn diff(&self, later: &Self) -> Vec<Difference> {
+        let mut found = Vec::new();
+        for item in self.collections.diff(&later.collections) {
+            let nothing = Collection::named("");
+            let (key, before, after) = match item {
+                imbl::ordmap::DiffItem::Add(key, after) => (key, &nothing, after),
+                imbl::ordmap::DiffItem::Remove(key, before) => (key, before, &nothing),
+                imbl::ordmap::DiffItem::Update { old, new } => (new.0, old.1, new.1),
+            };
+            before.diff(after, |id, before, after| {
+                found.push(Difference { scope: key.0.clone(), collection: key.1.clone(), id, before, after });
+            });
+        }
+        found
+    }
+
+    /// The state as JSON: `{"format", "organization": {collection: [{"id", "document"}]}, "tenants": {id: {...}}}`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut organization = Map::new();
+        let mut tenants = Map::new();
+        for ((scope, name), collection) in &self.collections {
+            let list: Vec<Value> =
+                collection.iter().map(|(id, document)| json!({"id": id, "document": &**document})).collect();
+            let home = match scope {
+                Scope::Organization => &mut organization,
+                Scope::Tenant(id) => {
+                    let home = tenants.entry(id.to_string()).or_insert_with(|| Value::Object(Map::new()));
+                    home.as_object_mut().expect("made as an object one line above")
+                }
+            };
+            home.insert(name.to_string(), Value::Array(list));
+        }
+        json!({"format": FORMAT, "organization": organization, "tenants": tenants})
+    }
+
+    /// The state that [`State::to_json`] wrote.
+    ///
+    /// # Errors
+    /// When the value has another form or a newer format.
+    pub fn from_json(value: &Value) -> Result<Self, NotAState> {
+        let wrong = |text: &str| NotAState(text.to_owned());
+        match value.get("format").and_then(Value::as_u64) {
+            Some(FORMAT) => {}
+            Some(other) => return Err(NotAState(format!("its format is {other}, this version reads {FORMAT}"))),
+            None => return Err(wrong("it has no `format`")),
+        }
+        let mut state = Self::default();
+        let organization = value.get("organization").ok_or_else(|| wrong("it has no `organization`"))?;
+        state.read_collections(&Scope::Organization, organization)?;
+        let tenants = value.get("tenants").and_then(Value::as_object).ok_or_else(|| wrong("it has no `tenants`"))?;
+        for (id, collections) in tenants {
+            state.read_collections(&Scope::tenant(id), collections)?;
+        }
+        Ok(state)
+    }
+
+    fn read_collections(&mut self, scope: &Scope, collections: &Value) -> Result<(), NotAState> {
+        let wrong = |name: &str| NotAState(format!("collection `{name}` is not a list of {{\"id\", \"document\"}}"));
+        let collections = collections.as_object().ok_or_else(|| wrong("*"))?;
+        for (name, list) in collections {
+            for item in list.as_array().ok_or_else(|| wrong(name))? {
+                let id = item.get("id").and_then(Value::as_str).ok_or_else(|| wrong(name))?;
+                let document = item.get("document").ok_or_else(|| wrong(name))?;
+                self.put(scope, name, id, Arc::new(document.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What the organization says about itself: its only document of that kind.
+pub(super) const SELF: &str = "self";
