@@ -12,6 +12,7 @@ use super::settings;
 use super::state::{SELF, Scope, State};
 use super::store::Change;
 use super::{ids, published, resources, token};
+use crate::contract::{Published, Role};
 use crate::surroundings::{Clock, Random};
 
 /// The address with which links in the answer begin: what the client put before the path of the host it asked, for
@@ -38,38 +39,18 @@ pub(super) struct Outcome {
     pub(super) violations: Vec<Violation>,
 }
 
-/// Operations that need no token.
-const PUBLIC: &[&str] = &[
-    "requestOauthToken",
-    "revokeOauthToken",
-    "requestAnonymousEmbedToken",
-    "getOauthServerMetadata",
-    "authorizeOauth",
-    "login",
-    "exchangeJwtForSession",
-];
+/// Operations that bring their own proof of who is there, or ask for it.
+const OWN_PROOF: &[&str] = &["exchangeJwtForSession", "login"];
 
-/// Operations of the register hosts, and whether tenants' hosts have them too.
-const REGISTER: &[(&str, bool)] = &[
-    ("createTenant", false),
-    ("deactivateTenant", false),
-    ("reactivateTenant", false),
-    ("getTenant", true),
-    ("requestOauthToken", true),
-    ("getOauthServerMetadata", true),
-];
-
-/// Operations of the console host, and whether tenants' hosts have them too.
-const CONSOLE: &[(&str, bool)] =
-    &[("listOrganizationTenants", false), ("requestOauthToken", true), ("getOauthServerMetadata", true)];
-
-fn offered(place: &Place, operation: &str) -> bool {
-    let listed = |list: &[(&str, bool)]| list.iter().any(|(id, _)| *id == operation);
-    match place {
-        Place::Register { .. } => listed(REGISTER),
-        Place::Console => listed(CONSOLE),
-        Place::Tenant(_) => !REGISTER.iter().chain(CONSOLE).any(|(id, shared)| *id == operation && !shared),
-        Place::Nowhere => false,
+/// Whether a host has an operation.
+fn offered(place: &Place, operation: &Published) -> bool {
+    match (place, operation.host) {
+        (Place::Nowhere, _) => false,
+        (_, Role::Any) | (Place::Tenant(_), Role::Tenant) | (Place::Console, Role::Console) => true,
+        // The link in the answer of `createTenant` leads here.
+        (Place::Register { .. }, Role::Tenant) => operation.id == "getTenant",
+        (Place::Register { .. }, Role::Register) => true,
+        _ => false,
     }
 }
 
@@ -143,21 +124,21 @@ fn handle(method: &Method, context: &mut Context<'_>, violations: &mut Vec<Viola
     {
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "TENANT_DISABLED", "Tenant is disabled"));
     }
-    let found = published::find(method, path).filter(|found| offered(context.place, found.id));
-    let Some(found) = found else {
+    let found = published::find(method, path).filter(|(operation, _)| offered(context.place, operation));
+    let Some((operation, vars)) = found else {
         violated("", "no published operation on this host has this method and path".to_owned());
         return Err(Refusal::new(StatusCode::NOT_FOUND, "HTTP-404", "Not found"));
     };
-    if !PUBLIC.contains(&found.id) {
+    if !(operation.anonymous || OWN_PROOF.contains(&operation.id)) {
         context.grant = Some(granted(context)?);
     }
-    let Some(handler) = resources::handler(found.id) else {
-        violated(found.id, "the operation is not simulated".to_owned());
-        let title = format!("{} is not simulated", found.id);
+    let Some(handler) = resources::handler(operation.id) else {
+        violated(operation.id, "the operation is not simulated".to_owned());
+        let title = format!("{} is not simulated", operation.id);
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "SANDBOX-501", &title));
     };
-    context.vars = found.vars;
-    context.body = body(context).inspect_err(|refusal| violated(found.id, format!("{refusal:?}")))?;
+    context.vars = vars;
+    context.body = body(context).inspect_err(|refusal| violated(operation.id, format!("{refusal:?}")))?;
     handler(context)
 }
 
