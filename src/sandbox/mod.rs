@@ -38,6 +38,10 @@
 //!   listed in `collection::keys` is looked up without a walk.
 //! - Refuse with `Err(Refusal::...)`: the error body takes the form of the service by the path (`Shape::of`).
 //! - `patch::steps` reads Qlik's JSON Patch, `Filter::parse` a SCIM filter, `Answer::multi` answers 207.
+//! - Collections others read, with these names: `users`, `groups` (members' `assignedGroups` come from a login's claims
+//!   by name and `providerType`), `roles` (`roles::assigned` turns a request's list into what is shown),
+//!   `identityProviders` (a login looks for active ones with `protocol: jwtAuth`, by `options.issuer` and the first
+//!   key's `kid`), `settings` (one document per service: `licenses`, `groups` with `autoCreateGroups`).
 //! - Documents of the organization (tenants, seats) are reached with `Scope::Organization` and `*_in`.
 
 mod collection;
