@@ -1,0 +1,134 @@
+//! The secrets of one request: read for the socket, and taken out again of everything that comes back.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::Value;
+
+use crate::operation::secret::{self, SecretStore};
+use crate::operation::{Body, Content, Failure, HeaderText, Payload, Request, Response};
+
+/// Shorter texts are not looked for in answers: they would be found everywhere.
+const SHORTEST: usize = 6;
+
+/// What stands where a secret was.
+const MASK: &str = "***";
+
+/// Secrets by name that a request carries.
+#[derive(Default)]
+pub(super) struct Disclosed {
+    by_name: BTreeMap<String, SecretString>,
+}
+
+impl Disclosed {
+    /// Reads every secret that `request` refers to.
+    pub(super) async fn of(request: &Request, store: &dyn SecretStore) -> Result<Self, Failure> {
+        let mut names = Vec::new();
+        for header in request.headers.values() {
+            if let HeaderText::Bearer(name) = header {
+                names.push(name.clone());
+            }
+        }
+        match &request.body {
+            Body::Json(value) => collect(value, &mut names),
+            Body::Multipart(parts) => {
+                for part in parts {
+                    if let Content::Json(value) = &part.content {
+                        collect(value, &mut names);
+                    }
+                }
+            }
+            Body::Empty | Body::File { .. } => {}
+        }
+        let mut disclosed = Self::default();
+        for name in names {
+            if !disclosed.by_name.contains_key(&name) {
+                let text = store.read(&name).await?;
+                disclosed.by_name.insert(name, text);
+            }
+        }
+        Ok(disclosed)
+    }
+
+    /// Adds a secret that the request carries outside its body.
+    pub(super) fn add(&mut self, name: &str, text: SecretString) {
+        self.by_name.insert(name.to_owned(), text);
+    }
+
+    /// The text of a secret of the request.
+    pub(super) fn text(&self, name: &str) -> &str {
+        self.by_name.get(name).map_or("", SecretString::expose_secret)
+    }
+
+    /// A document with every reference replaced by its text.
+    pub(super) fn resolve(&self, value: &Value) -> Value {
+        let resolved: Result<Value, std::convert::Infallible> =
+            secret::resolve(value, &mut |name| Ok(self.text(name).to_owned()));
+        match resolved {
+            Ok(value) => value,
+        }
+    }
+
+    /// Takes the request's secrets out of a failure, should the service repeat them.
+    pub(super) fn hide_in_failure(&self, mut failure: Failure) -> Failure {
+        for text in [Some(&mut failure.code), Some(&mut failure.title), failure.detail.as_mut(), failure.pointer.as_mut(), failure.trace.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            self.mask(text);
+        }
+        failure
+    }
+
+    /// Takes the request's secrets out of a response: a field that is one becomes a reference to it.
+    pub(super) fn hide_in_response(&self, response: &mut Response) {
+        for text in response.headers.values_mut() {
+            self.mask(text);
+        }
+        if let Payload::Json(value) = &mut response.payload {
+            self.hide_in_value(value);
+        }
+    }
+
+    fn hide_in_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                let whole = self.searched().find(|(_, secret)| *secret == text.as_str()).map(|(name, _)| name.to_owned());
+                match whole {
+                    Some(name) => *value = secret::reference(&name),
+                    None => self.mask(text),
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Object(map) => map.values_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn mask(&self, text: &mut String) {
+        for (_, secret) in self.searched() {
+            if text.contains(secret) {
+                *text = text.replace(secret, MASK);
+            }
+        }
+    }
+
+    fn searched(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.by_name
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.expose_secret()))
+            .filter(|(_, text)| text.len() >= SHORTEST)
+    }
+}
+
+fn collect(value: &Value, names: &mut Vec<String>) {
+    if let Some(name) = secret::name(value) {
+        names.push(name.to_owned());
+        return;
+    }
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| collect(item, names)),
+        Value::Object(map) => map.values().for_each(|item| collect(item, names)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

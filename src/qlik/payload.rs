@@ -1,0 +1,247 @@
+//! The body of a request on its way to the socket: a list of pieces that can be opened anew for every attempt.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, Stream, StreamExt as _};
+use sha2::{Digest as _, Sha256};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+
+use super::transport::{TransportError, TransportErrorKind};
+
+const CHUNK: usize = 64 * 1024;
+
+/// A body: bytes and files one after the other. Cheap to clone; files are read when it is opened.
+#[derive(Clone, Default)]
+pub struct Payload {
+    content_type: Option<String>,
+    pieces: Vec<Piece>,
+}
+
+#[derive(Clone)]
+enum Piece {
+    Memory(Bytes),
+    File { path: PathBuf, sha256: String },
+}
+
+impl Payload {
+    /// A body of bytes.
+    #[must_use]
+    pub fn bytes(content_type: &str, bytes: impl Into<Bytes>) -> Self {
+        Self { content_type: Some(content_type.to_owned()), pieces: vec![Piece::Memory(bytes.into())] }
+    }
+
+    /// A body with nothing in it yet.
+    #[must_use]
+    pub fn of_type(content_type: &str) -> Self {
+        Self { content_type: Some(content_type.to_owned()), pieces: Vec::new() }
+    }
+
+    /// Adds bytes at the end.
+    pub fn push_bytes(&mut self, bytes: impl Into<Bytes>) {
+        self.pieces.push(Piece::Memory(bytes.into()));
+    }
+
+    /// Adds a file at the end. `sha256` is what its content must be, in hex.
+    pub fn push_file(&mut self, path: PathBuf, sha256: String) {
+        self.pieces.push(Piece::File { path, sha256 });
+    }
+
+    /// What `Content-Type` says.
+    #[must_use]
+    pub fn content_type(&self) -> Option<&str> {
+        self.content_type.as_deref()
+    }
+
+    /// Whether there is no body at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+    }
+
+    /// The bytes, when all of them are in memory already.
+    #[must_use]
+    pub fn in_memory(&self) -> Option<Bytes> {
+        match self.pieces.as_slice() {
+            [] => Some(Bytes::new()),
+            [Piece::Memory(bytes)] => Some(bytes.clone()),
+            pieces => {
+                let mut whole = BytesMut::new();
+                for piece in pieces {
+                    let Piece::Memory(bytes) = piece else { return None };
+                    whole.extend_from_slice(bytes);
+                }
+                Some(whole.freeze())
+            }
+        }
+    }
+
+    /// Opens every file, so that a missing one is noticed before anything is sent.
+    ///
+    /// # Errors
+    /// When a file cannot be opened.
+    pub async fn open(&self) -> Result<OpenPayload, TransportError> {
+        let mut length = 0;
+        let mut pieces = Vec::with_capacity(self.pieces.len());
+        for piece in &self.pieces {
+            match piece {
+                Piece::Memory(bytes) => {
+                    length += bytes.len() as u64;
+                    pieces.push(OpenPiece::Memory(bytes.clone()));
+                }
+                Piece::File { path, sha256 } => {
+                    let unreadable = |error: io::Error| TransportError {
+                        kind: TransportErrorKind::File,
+                        sent: false,
+                        status: None,
+                        message: format!("`{}` cannot be read: {error}", path.display()),
+                    };
+                    let file = File::open(path).await.map_err(unreadable)?;
+                    let metadata = file.metadata().await.map_err(unreadable)?;
+                    if !metadata.is_file() {
+                        return Err(unreadable(io::Error::other("it is not a file")));
+                    }
+                    length += metadata.len();
+                    pieces.push(OpenPiece::File(OpenFile {
+                        file,
+                        path: path.clone(),
+                        sha256: sha256.clone(),
+                        hash: Sha256::new(),
+                        held: None,
+                        ended: false,
+                    }));
+                }
+            }
+        }
+        Ok(OpenPayload { length, pieces, fault: Fault::default() })
+    }
+
+    /// Reads the whole body into memory: for a road that takes no streams.
+    ///
+    /// # Errors
+    /// When a file cannot be read or has changed.
+    pub async fn collect(&self) -> Result<Bytes, TransportError> {
+        if let Some(bytes) = self.in_memory() {
+            return Ok(bytes);
+        }
+        let open = self.open().await?;
+        let fault = open.fault();
+        let mut whole = BytesMut::new();
+        let mut stream = std::pin::pin!(open.stream());
+        while let Some(chunk) = stream.next().await {
+            match chunk {
+                Ok(chunk) => whole.extend_from_slice(&chunk),
+                Err(error) => {
+                    return Err(fault.error(false).unwrap_or_else(|| TransportError {
+                        kind: TransportErrorKind::File,
+                        sent: false,
+                        status: None,
+                        message: error.to_string(),
+                    }));
+                }
+            }
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// A body whose files are open.
+pub struct OpenPayload {
+    length: u64,
+    pieces: Vec<OpenPiece>,
+    fault: Fault,
+}
+
+enum OpenPiece {
+    Memory(Bytes),
+    File(OpenFile),
+}
+
+struct OpenFile {
+    file: File,
+    path: PathBuf,
+    sha256: String,
+    hash: Sha256,
+    held: Option<Bytes>,
+    ended: bool,
+}
+
+/// Why a body stopped in the middle: readable after the transport has reported no more than "the body failed".
+#[derive(Clone, Debug, Default)]
+pub struct Fault(Arc<OnceLock<String>>);
+
+impl Fault {
+    /// The error, when the body is what failed.
+    #[must_use]
+    pub fn error(&self, sent: bool) -> Option<TransportError> {
+        let message = self.0.get()?.clone();
+        Some(TransportError { kind: TransportErrorKind::File, sent, status: None, message })
+    }
+}
+
+impl OpenPayload {
+    /// How many bytes it has.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Where to look for the reason when the stream fails.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        self.fault.clone()
+    }
+
+    /// The bytes.
+    ///
+    /// The last chunk of a file is held back until its content is known to be the one the operation was made with, so
+    /// that a file changed meanwhile never arrives whole.
+    pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let fault = self.fault;
+        stream::iter(self.pieces).flat_map(move |piece| match piece {
+            OpenPiece::Memory(bytes) => stream::once(async { Ok(bytes) }).boxed(),
+            OpenPiece::File(file) => {
+                let fault = fault.clone();
+                stream::unfold(Some((file, fault)), |state| async {
+                    let (mut file, fault) = state?;
+                    match file.next().await {
+                        Ok(Some(chunk)) => Some((Ok(chunk), Some((file, fault)))),
+                        Ok(None) => None,
+                        Err(error) => {
+                            let _ = fault.0.set(format!("`{}`: {error}", file.path.display()));
+                            Some((Err(error), None))
+                        }
+                    }
+                })
+                .boxed()
+            }
+        })
+    }
+}
+
+impl OpenFile {
+    async fn next(&mut self) -> io::Result<Option<Bytes>> {
+        while !self.ended {
+            let mut chunk = BytesMut::with_capacity(CHUNK);
+            if self.file.read_buf(&mut chunk).await? == 0 {
+                self.ended = true;
+                let found: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
+                if crate::operation::Digest(found).to_string() != self.sha256.to_ascii_lowercase() {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "it changed after the operation was made",
+                    ));
+                }
+                return Ok(self.held.take());
+            }
+            self.hash.update(&chunk);
+            if let Some(earlier) = self.held.replace(chunk.freeze()) {
+                return Ok(Some(earlier));
+            }
+        }
+        Ok(None)
+    }
+}

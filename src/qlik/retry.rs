@@ -1,0 +1,164 @@
+//! When a request is sent again. The table stands in the module's documentation.
+
+use std::time::Duration;
+
+use http::Method;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::operation::{Body, Effect, Failure, FailureKind, Request};
+use crate::surroundings::Random;
+
+/// How long and how often a request is tried.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RetryPolicy {
+    /// How often a request is sent at most, refusals by rate not counted.
+    pub attempts: u32,
+    /// The first pause; each further one is twice as long.
+    pub first_pause: Duration,
+    /// The longest pause.
+    pub longest_pause: Duration,
+    /// No attempt begins later than this after the first one.
+    pub budget: Duration,
+    /// How long a request lets itself be put off by rate limits in all.
+    pub throttle_budget: Duration,
+    /// For how long after its creation a tenant that does not hand out tokens yet is believed to be on its way.
+    pub settling: Duration,
+    /// How many redirects are followed.
+    pub redirects: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            first_pause: Duration::from_millis(250),
+            longest_pause: Duration::from_secs(10),
+            budget: Duration::from_secs(120),
+            throttle_budget: Duration::from_secs(900),
+            settling: Duration::from_secs(60),
+            redirects: 5,
+        }
+    }
+}
+
+/// An attempt that failed, and what would have to be true to send the request again.
+#[derive(Debug)]
+pub(super) struct Setback {
+    pub(super) failure: Failure,
+    pub(super) remedy: Remedy,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// It would fail again.
+    None,
+    /// The server did not act: send it again.
+    Again,
+    /// The server may have acted: send it again only where a repeat is harmless, after the pause it asked for.
+    WhereHarmless(Option<Duration>),
+    /// The server put it off for so long. It did not act.
+    Later(Duration),
+    /// The token was not taken. The server did not act.
+    NewToken,
+}
+
+impl Setback {
+    pub(super) fn last(failure: Failure) -> Self {
+        Self { failure, remedy: Remedy::None }
+    }
+}
+
+/// Whether sending a request a second time changes nothing that the first did not.
+///
+/// Reads and probes are. `PUT` and `DELETE` are by HTTP's own rules. A `PATCH` is when it only sets fields to given values: Qlik's
+/// JSON Patch dialect also has words that add, renew or move. Everything else, creates above all, is not.
+pub(super) fn is_harmless_to_repeat(effect: Effect, request: &Request) -> bool {
+    match effect {
+        Effect::Read | Effect::Probe => true,
+        Effect::Create | Effect::Act => false,
+        Effect::Update | Effect::Delete => match request.method {
+            Method::PUT | Method::DELETE => true,
+            Method::PATCH => match &request.body {
+                Body::Json(Value::Array(changes)) => changes.iter().all(sets_a_field),
+                Body::Json(Value::Object(_)) => true,
+                _ => false,
+            },
+            _ => false,
+        },
+    }
+}
+
+fn sets_a_field(change: &Value) -> bool {
+    let word = change.get("op").or_else(|| change.get("Op")).and_then(Value::as_str).unwrap_or_default();
+    ["replace", "set", "unset", "remove-value"].iter().any(|harmless| word.eq_ignore_ascii_case(harmless))
+}
+
+/// The attempts at one request.
+pub(super) struct Attempts<'a> {
+    policy: &'a RetryPolicy,
+    random: &'a Random,
+    harmless: bool,
+    begun: Instant,
+    made: u32,
+    put_off: Duration,
+    new_token: bool,
+    doubtful: bool,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(policy: &'a RetryPolicy, random: &'a Random, harmless: bool) -> Self {
+        Self {
+            policy,
+            random,
+            harmless,
+            begun: Instant::now(),
+            made: 0,
+            put_off: Duration::ZERO,
+            new_token: false,
+            doubtful: false,
+        }
+    }
+
+    /// Which attempt is next, counted from 1.
+    pub(super) fn number(&self) -> u32 {
+        self.made + 1
+    }
+
+    /// After a setback: how long to wait before the next attempt, or the failure that ends it.
+    pub(super) fn after(&mut self, setback: Setback) -> Result<Duration, Failure> {
+        let pause = match setback.remedy {
+            Remedy::None => None,
+            Remedy::Later(span) => {
+                self.put_off += span;
+                // The lane itself is paused: nothing to wait for here.
+                (self.put_off <= self.policy.throttle_budget).then_some(Duration::ZERO)
+            }
+            Remedy::NewToken => (!std::mem::replace(&mut self.new_token, true)).then_some(Duration::ZERO),
+            Remedy::Again => self.backoff(None),
+            Remedy::WhereHarmless(asked) => {
+                self.doubtful = true;
+                if self.harmless { self.backoff(asked) } else { None }
+            }
+        };
+        pause.ok_or_else(|| self.conclude(setback.failure))
+    }
+
+    fn backoff(&mut self, asked: Option<Duration>) -> Option<Duration> {
+        self.made += 1;
+        let doubled = self.policy.first_pause.saturating_mul(1 << (self.made - 1).min(16));
+        let pause = doubled.min(self.policy.longest_pause).mul_f64(0.5 + self.random.fraction() / 2.0);
+        let pause = asked.map_or(pause, |asked| asked.max(pause));
+        let spent = self.begun.elapsed().saturating_sub(self.put_off);
+        (self.made < self.policy.attempts && spent + pause <= self.policy.budget).then_some(pause)
+    }
+
+    /// A refusal of a repeat says nothing about what an earlier attempt did.
+    fn conclude(&self, mut failure: Failure) -> Failure {
+        if self.doubtful && failure.kind != FailureKind::Unknown && self.made > 0 {
+            failure.kind = FailureKind::Unknown;
+            failure.hint.get_or_insert_with(|| "An earlier attempt was not answered and may have been carried out.".to_owned());
+        }
+        failure
+    }
+}
