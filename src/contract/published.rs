@@ -241,6 +241,18 @@ impl Published {
         self.parameters.iter().filter(move |parameter| parameter.place == place)
     }
 
+    /// Whether a good answer is a JSON document or empty: neither a file nor something nobody has described.
+    #[must_use]
+    pub fn answers_json(&self) -> bool {
+        let responses = self.text.get("responses");
+        responses.into_iter().flat_map(Text::members).filter(|(status, _)| status.starts_with('2')).all(
+            |(status, response)| match response.get("content") {
+                Some(content) => content.members().all(|(kind, _)| kind == "application/json"),
+                None => status == "204" || self.method != Method::GET,
+            },
+        )
+    }
+
     /// Whether the answer is one page of a list.
     #[must_use]
     pub fn is_paged(&self) -> bool {

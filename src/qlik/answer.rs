@@ -74,7 +74,8 @@ fn payload(incoming: &Incoming, expected: Expected) -> Result<Payload, Failure> 
 /// An answer that says no. `is_write` tells whether a missing answer leaves a doubt.
 pub(super) fn refusal(incoming: &Incoming, is_write: bool) -> Failure {
     let status = incoming.status;
-    let kind = if status.is_client_error() || !is_write { FailureKind::Refused } else { FailureKind::Unknown };
+    let refused = status.is_client_error() || status == StatusCode::NOT_IMPLEMENTED || !is_write;
+    let kind = if refused { FailureKind::Refused } else { FailureKind::Unknown };
     let reason = status.canonical_reason().unwrap_or("unexpected status").to_owned();
     let mut failure = Failure::new(kind, format!("HTTP-{}", status.as_u16()), reason);
     failure.status = Some(status.as_u16());
@@ -229,8 +230,9 @@ pub(super) fn retry_after(headers: &HeaderMap, failure: &Failure, now: Timestamp
             return Some(Duration::from_secs(seconds));
         }
         if let Ok(date) = httpdate::parse_http_date(text.trim()) {
-            let now = std::time::SystemTime::from(now);
-            return Some(date.duration_since(now).unwrap_or_default());
+            let date = date.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+            let now = u64::try_from(now.as_second()).unwrap_or_default();
+            return Some(Duration::from_secs(date.saturating_sub(now)));
         }
     }
     // "You need to wait 13 seconds until limit is lifted."

@@ -1,6 +1,7 @@
 //! The secrets of one request: read for the socket, and taken out again of everything that comes back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
@@ -18,6 +19,8 @@ const MASK: &str = "***";
 #[derive(Default)]
 pub(super) struct Disclosed {
     by_name: BTreeMap<String, SecretString>,
+    /// Secrets that no reference stands for: tokens.
+    nameless: Vec<Arc<SecretString>>,
 }
 
 impl Disclosed {
@@ -51,8 +54,8 @@ impl Disclosed {
     }
 
     /// Adds a secret that the request carries outside its body.
-    pub(super) fn add(&mut self, name: &str, text: SecretString) {
-        self.by_name.insert(name.to_owned(), text);
+    pub(super) fn add(&mut self, text: Arc<SecretString>) {
+        self.nameless.push(text);
     }
 
     /// The text of a secret of the request.
@@ -93,9 +96,9 @@ impl Disclosed {
     fn hide_in_value(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
-                let whole = self.searched().find(|(_, secret)| *secret == text.as_str()).map(|(name, _)| name.to_owned());
+                let whole = self.by_name.iter().find(|(_, secret)| is_searched(secret) && secret.expose_secret() == text).map(|(name, _)| name);
                 match whole {
-                    Some(name) => *value = secret::reference(&name),
+                    Some(name) => *value = secret::reference(name),
                     None => self.mask(text),
                 }
             }
@@ -106,19 +109,17 @@ impl Disclosed {
     }
 
     fn mask(&self, text: &mut String) {
-        for (_, secret) in self.searched() {
-            if text.contains(secret) {
-                *text = text.replace(secret, MASK);
+        let secrets = self.by_name.values().chain(self.nameless.iter().map(Arc::as_ref));
+        for secret in secrets.filter(|secret| is_searched(secret)) {
+            if text.contains(secret.expose_secret()) {
+                *text = text.replace(secret.expose_secret(), MASK);
             }
         }
     }
+}
 
-    fn searched(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.by_name
-            .iter()
-            .map(|(name, text)| (name.as_str(), text.expose_secret()))
-            .filter(|(_, text)| text.len() >= SHORTEST)
-    }
+fn is_searched(secret: &SecretString) -> bool {
+    secret.expose_secret().len() >= SHORTEST
 }
 
 fn collect(value: &Value, names: &mut Vec<String>) {

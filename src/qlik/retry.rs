@@ -99,21 +99,26 @@ pub(super) struct Attempts<'a> {
     policy: &'a RetryPolicy,
     random: &'a Random,
     harmless: bool,
+    is_write: bool,
     begun: Instant,
     made: u32,
+    /// Time spent in the limiter's queues, which counts on no budget.
+    queued: Duration,
     put_off: Duration,
     new_token: bool,
     doubtful: bool,
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(policy: &'a RetryPolicy, random: &'a Random, harmless: bool) -> Self {
+    pub(super) fn new(policy: &'a RetryPolicy, random: &'a Random, harmless: bool, is_write: bool) -> Self {
         Self {
             policy,
             random,
             harmless,
+            is_write,
             begun: Instant::now(),
             made: 0,
+            queued: Duration::ZERO,
             put_off: Duration::ZERO,
             new_token: false,
             doubtful: false,
@@ -125,6 +130,11 @@ impl<'a> Attempts<'a> {
         self.made + 1
     }
 
+    /// Notes time spent waiting for a place.
+    pub(super) fn queued(&mut self, span: Duration) {
+        self.queued += span;
+    }
+
     /// After a setback: how long to wait before the next attempt, or the failure that ends it.
     pub(super) fn after(&mut self, setback: Setback) -> Result<Duration, Failure> {
         let pause = match setback.remedy {
@@ -132,12 +142,17 @@ impl<'a> Attempts<'a> {
             Remedy::Later(span) => {
                 self.put_off += span;
                 // The lane itself is paused: nothing to wait for here.
-                (self.put_off <= self.policy.throttle_budget).then_some(Duration::ZERO)
+                if self.put_off <= self.policy.throttle_budget {
+                    Some(Duration::ZERO)
+                } else {
+                    let hint = format!("The service asks to wait {} s, longer than this request may be put off.", span.as_secs());
+                    return Err(self.conclude(setback.failure.hint(hint)));
+                }
             }
             Remedy::NewToken => (!std::mem::replace(&mut self.new_token, true)).then_some(Duration::ZERO),
             Remedy::Again => self.backoff(None),
             Remedy::WhereHarmless(asked) => {
-                self.doubtful = true;
+                self.doubtful |= self.is_write && setback.failure.kind == FailureKind::Unknown;
                 if self.harmless { self.backoff(asked) } else { None }
             }
         };
@@ -149,13 +164,13 @@ impl<'a> Attempts<'a> {
         let doubled = self.policy.first_pause.saturating_mul(1 << (self.made - 1).min(16));
         let pause = doubled.min(self.policy.longest_pause).mul_f64(0.5 + self.random.fraction() / 2.0);
         let pause = asked.map_or(pause, |asked| asked.max(pause));
-        let spent = self.begun.elapsed().saturating_sub(self.put_off);
+        let spent = self.begun.elapsed().saturating_sub(self.queued);
         (self.made < self.policy.attempts && spent + pause <= self.policy.budget).then_some(pause)
     }
 
     /// A refusal of a repeat says nothing about what an earlier attempt did.
     fn conclude(&self, mut failure: Failure) -> Failure {
-        if self.doubtful && failure.kind != FailureKind::Unknown && self.made > 0 {
+        if self.doubtful && failure.kind != FailureKind::Unknown {
             failure.kind = FailureKind::Unknown;
             failure.hint.get_or_insert_with(|| "An earlier attempt was not answered and may have been carried out.".to_owned());
         }
