@@ -2,6 +2,9 @@
 //!
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
+pub mod live;
+pub mod sandbox;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;

@@ -58,7 +58,11 @@ impl Addresses {
     /// Where `host` lives.
     pub(super) fn base(&self, host: &str) -> Result<Base, Failure> {
         if !is_host_name(host) {
-            return Err(Failure::new(FailureKind::Denied, "tenantry/foreign-host", format!("`{host}` is not a host name")));
+            return Err(Failure::new(
+                FailureKind::Denied,
+                "tenantry/foreign-host",
+                format!("`{host}` is not a host name"),
+            ));
         }
         let url = match self {
             Self::Direct => Url::parse(&format!("https://{host}/")),
@@ -95,7 +99,8 @@ impl Base {
             return Err(wrong());
         }
         if !query.is_empty() {
-            let text: Vec<String> = query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+            let text: Vec<String> =
+                query.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
             url.set_query(Some(&text.join("&")));
         }
         Ok(url)
@@ -161,7 +166,10 @@ mod tests {
     #[test]
     fn a_path_cannot_climb_or_carry_a_query() {
         let base = Addresses::under("http://127.0.0.1:1/gate").unwrap().base("a.eu.qlikcloud.com").unwrap();
-        assert_eq!(base.at("/api/v1/spaces", &[]).unwrap().as_str(), "http://127.0.0.1:1/gate/a.eu.qlikcloud.com/api/v1/spaces");
+        assert_eq!(
+            base.at("/api/v1/spaces", &[]).unwrap().as_str(),
+            "http://127.0.0.1:1/gate/a.eu.qlikcloud.com/api/v1/spaces"
+        );
         let query = [("filter".to_owned(), "name eq \"a+b\"".to_owned())];
         assert_eq!(base.at("/x", &query).unwrap().query(), Some("filter=name%20eq%20%22a%2Bb%22"));
         for path in ["", "x", "/a/..", "/a/%2e%2e/b", "/a?b=c", "/a#b", "/../../b", "/a b", "/a\\..\\b"] {

@@ -91,8 +91,10 @@ pub(super) fn refusal(incoming: &Incoming, is_write: bool) -> Failure {
             let declared = content_type(&incoming.headers);
             if declared.contains("html") || incoming.body.trim_ascii_start().starts_with(b"<") {
                 NOT_JSON.clone_into(&mut failure.code);
-                failure.hint =
-                    Some("A page instead of JSON: a proxy, a gateway or a wrong address answered, perhaps not Qlik Cloud.".to_owned());
+                failure.hint = Some(
+                    "A page instead of JSON: a proxy, a gateway or a wrong address answered, perhaps not Qlik Cloud."
+                        .to_owned(),
+                );
             }
             failure.detail = Some(shown(&incoming.body));
         }
@@ -136,7 +138,8 @@ fn read_errors(failure: &mut Failure, errors: &[Value]) {
 
 fn read_error(failure: &mut Failure, error: &Map<String, Value>) {
     // OAuth speaks its own language: `error` is the code there, and a class name elsewhere.
-    let code = field(error, "code").or_else(|| if error.contains_key("error_description") { field(error, "error") } else { None });
+    let code = field(error, "code")
+        .or_else(|| if error.contains_key("error_description") { field(error, "error") } else { None });
     if let Some(code) = code {
         failure.code = code;
     }
@@ -167,9 +170,11 @@ fn meta_texts(meta: &Value) -> Vec<String> {
     match meta {
         Value::String(text) => vec![excerpt(text)],
         Value::Array(items) => items.iter().flat_map(meta_texts).collect(),
-        Value::Object(map) => {
-            ["explain", "message", "title", "detail", "reason"].iter().find_map(|name| field(map, name)).into_iter().collect()
-        }
+        Value::Object(map) => ["explain", "message", "title", "detail", "reason"]
+            .iter()
+            .find_map(|name| field(map, name))
+            .into_iter()
+            .collect(),
         _ => Vec::new(),
     }
 }
@@ -275,7 +280,8 @@ fn safe(text: &str, length: usize) -> String {
             kept.push(' ');
         }
         // Control characters, and those that turn the direction of writing, can hide what a line says.
-        let hides = character.is_control() || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+        let hides = character.is_control()
+            || matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
         kept.push(if hides { '\u{fffd}' } else { character });
     }
     kept

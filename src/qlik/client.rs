@@ -148,10 +148,13 @@ impl<T: Transport> Client<T> {
         };
         let body = compose::payload(&request.body, secrets, &self.settings.random)?;
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static(match expected {
-            Expected::Json => "application/json",
-            Expected::Anything => "*/*",
-        }));
+        headers.insert(
+            ACCEPT,
+            HeaderValue::from_static(match expected {
+                Expected::Json => "application/json",
+                Expected::Anything => "*/*",
+            }),
+        );
         if let Some(content_type) = body.content_type() {
             headers.insert(CONTENT_TYPE, header_value(CONTENT_TYPE.as_str(), content_type)?);
         }
@@ -186,7 +189,8 @@ impl<T: Transport> Client<T> {
         let mut headers = prepared.headers.clone();
         let mut serial = None;
         if prepared.bearer {
-            let token = self.bearer(&prepared.base, access).await.map_err(|failure| Setback::last(tokenless(failure)))?;
+            let token =
+                self.bearer(&prepared.base, access).await.map_err(|failure| Setback::last(tokenless(failure)))?;
             let mut value = header_value("authorization", &format!("Bearer {}", token.text.expose_secret()))
                 .map_err(Setback::last)?;
             value.set_sensitive(true);
@@ -251,7 +255,8 @@ impl<T: Transport> Client<T> {
                     headers.remove(CONTENT_TYPE);
                 }
                 _ => {
-                    let title = format!("{} answers a {method} with a redirect that says nothing about it", prepared.base.host);
+                    let title =
+                        format!("{} answers a {method} with a redirect that says nothing about it", prepared.base.host);
                     return Err(Setback::last(stuck(title)));
                 }
             }
@@ -452,7 +457,8 @@ fn token(answer: &Value, now: jiff::Timestamp) -> Option<Fetched> {
         let moment: jiff::Timestamp = answer.get("expires_at")?.as_str()?.parse().ok()?;
         Duration::try_from(moment.duration_since(now)).ok()
     };
-    let life = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(until).unwrap_or(TOKEN_LIFE);
+    let life =
+        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(until).unwrap_or(TOKEN_LIFE);
     Some(Fetched { text: SecretString::from(text), life })
 }
 

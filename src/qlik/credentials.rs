@@ -56,7 +56,9 @@ impl Credentials {
                 let region = match host {
                     Host::Console => {
                         return console.clone().map(Access::Client).ok_or_else(|| {
-                            foreign(host).hint("This target has no console client. With one it can list the organization's tenants.")
+                            foreign(host).hint(
+                                "This target has no console client. With one it can list the organization's tenants.",
+                            )
                         });
                     }
                     Host::Register(region) => region.as_str(),

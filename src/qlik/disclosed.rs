@@ -74,9 +74,15 @@ impl Disclosed {
 
     /// Takes the request's secrets out of a failure, should the service repeat them.
     pub(super) fn hide_in_failure(&self, mut failure: Failure) -> Failure {
-        for text in [Some(&mut failure.code), Some(&mut failure.title), failure.detail.as_mut(), failure.pointer.as_mut(), failure.trace.as_mut()]
-            .into_iter()
-            .flatten()
+        for text in [
+            Some(&mut failure.code),
+            Some(&mut failure.title),
+            failure.detail.as_mut(),
+            failure.pointer.as_mut(),
+            failure.trace.as_mut(),
+        ]
+        .into_iter()
+        .flatten()
         {
             self.mask(text);
         }
@@ -96,7 +102,11 @@ impl Disclosed {
     fn hide_in_value(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
-                let whole = self.by_name.iter().find(|(_, secret)| is_searched(secret) && secret.expose_secret() == text).map(|(name, _)| name);
+                let whole = self
+                    .by_name
+                    .iter()
+                    .find(|(_, secret)| is_searched(secret) && secret.expose_secret() == text)
+                    .map(|(name, _)| name);
                 match whole {
                     Some(name) => *value = secret::reference(name),
                     None => self.mask(text),

@@ -107,9 +107,8 @@ impl HttpTransport {
             let stream = open.stream().inspect(move |_: &io::Result<Bytes>| noted.note());
             request = request.header(CONTENT_LENGTH, length).body(reqwest::Body::wrap_stream(stream));
         }
-        let failed = |error: reqwest::Error| {
-            fault.as_ref().and_then(|fault| fault.error(true)).unwrap_or_else(|| broken(error))
-        };
+        let failed =
+            |error: reqwest::Error| fault.as_ref().and_then(|fault| fault.error(true)).unwrap_or_else(|| broken(error));
         let conversation = async {
             let mut response = progress.watch(self.settings.stall_timeout, request.send()).await?.map_err(failed)?;
             let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));

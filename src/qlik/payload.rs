@@ -230,10 +230,7 @@ impl OpenFile {
                 self.ended = true;
                 let found: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
                 if crate::operation::Digest(found).to_string() != self.sha256.to_ascii_lowercase() {
-                    return Err(io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        "it changed after the operation was made",
-                    ));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "it changed after the operation was made"));
                 }
                 return Ok(self.held.take());
             }

@@ -145,7 +145,10 @@ impl<'a> Attempts<'a> {
                 if self.put_off <= self.policy.throttle_budget {
                     Some(Duration::ZERO)
                 } else {
-                    let hint = format!("The service asks to wait {} s, longer than this request may be put off.", span.as_secs());
+                    let hint = format!(
+                        "The service asks to wait {} s, longer than this request may be put off.",
+                        span.as_secs()
+                    );
                     return Err(self.conclude(setback.failure.hint(hint)));
                 }
             }
@@ -172,7 +175,9 @@ impl<'a> Attempts<'a> {
     fn conclude(&self, mut failure: Failure) -> Failure {
         if self.doubtful && failure.kind != FailureKind::Unknown {
             failure.kind = FailureKind::Unknown;
-            failure.hint.get_or_insert_with(|| "An earlier attempt was not answered and may have been carried out.".to_owned());
+            failure
+                .hint
+                .get_or_insert_with(|| "An earlier attempt was not answered and may have been carried out.".to_owned());
         }
         failure
     }

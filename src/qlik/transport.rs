@@ -61,7 +61,10 @@ pub struct Incoming {
 
 impl fmt::Debug for Incoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Incoming").field("status", &self.status).field("length", &self.body.len()).finish_non_exhaustive()
+        f.debug_struct("Incoming")
+            .field("status", &self.status)
+            .field("length", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -141,6 +141,13 @@ impl Sandbox {
         self.inner().violations.iter().cloned().collect()
     }
 
+    /// Whether [`handle`](Self::handle) waits for the disk on a request with this method: then it must not be called on a
+    /// thread that others wait for.
+    #[must_use]
+    pub fn waits_for_disk(&self, method: &http::Method) -> bool {
+        self.0.store.is_some() && dispatch::may_write(method)
+    }
+
     /// Answers one request. Its address is absolute (`https://<host>/<path>?<query>`); see
     /// [`Base`](super::Base) for the links in the answer. Waits for the disk when the request changes something.
     #[must_use]

@@ -7,3 +7,5 @@ mod render;
 mod sandbox_frame;
 mod sandbox_support;
 mod vault;
+mod live;
+mod support;

@@ -1,0 +1,4 @@
+//! What several topics share.
+
+pub(crate) mod scripted_server;
+pub(crate) mod scripted_transport;
