@@ -3,6 +3,10 @@
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
 pub mod live;
+mod locals;
+mod organization;
+mod permitted;
+mod registered;
 pub mod sandbox;
 
 use std::sync::Arc;
@@ -10,6 +14,11 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::operation::{Key, Operation, Outcome};
+
+pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
+pub use organization::{IdentitySource, Organization};
+pub use permitted::{PermitError, Permits, Permitted};
+pub use registered::{Enrolment, License, Registered};
 
 /// Performs operations, one at a time or many at once.
 pub trait Interpreter: Send + Sync {

@@ -9,6 +9,10 @@ mod registry;
 mod source;
 mod vault;
 
+pub(crate) use registry::unsettled_hint;
+pub(crate) use source::blocking;
+pub(crate) use vault::plain_name;
+
 pub use keys::{KeyPair, KeySize, Keys};
 pub use registry::{FORMAT, Intent, Registry, RegistryError, Tenant};
 pub use source::{CommandLimits, Environment, SecretSource};

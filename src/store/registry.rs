@@ -335,7 +335,7 @@ impl Registry {
         })
     }
 
-    /// Enters a tenant that exists, or brings its entry up to date; settles an intent of the customer. Durable when
+    /// Enters a tenant that exists, or brings its entry up to date (an alias or name that is not given stays); settles an intent of the customer. Durable when
     /// this returns.
     ///
     /// # Errors
@@ -362,8 +362,8 @@ impl Registry {
                                       created_at, updated_at)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
                  ON CONFLICT (organization, customer) DO UPDATE SET
-                     hostname = excluded.hostname, alias = excluded.alias, region = excluded.region,
-                     name = excluded.name, status = excluded.status, updated_at = excluded.updated_at",
+                     hostname = excluded.hostname, alias = coalesce(excluded.alias, alias),
+                     region = excluded.region, name = coalesce(excluded.name, name), status = excluded.status, updated_at = excluded.updated_at",
                 params![
                     organization,
                     tenant.customer,

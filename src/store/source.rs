@@ -195,7 +195,7 @@ async fn read_capped(pipe: Option<impl AsyncRead + Unpin>, most: u64) -> Vec<u8>
 }
 
 /// Runs blocking work where it holds up nobody.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(error) => match error.try_into_panic() {

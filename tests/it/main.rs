@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod contract;
+mod layers;
 mod registry;
 mod render;
 mod sandbox_frame;

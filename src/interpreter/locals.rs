@@ -1,0 +1,306 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::Interpreter;
+use crate::operation::secret::{self, SecretStore as _};
+use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome, Response};
+use crate::project::nearest;
+use crate::store::{KeySize, Keys, Vault, VaultError};
+use crate::surroundings::{Clock, Random};
+
+/// Answers local operations by their handlers, and passes requests on.
+#[derive(Clone, Debug)]
+pub struct Locals<I> {
+    inner: I,
+    operations: Arc<LocalOperations>,
+}
+
+impl<I: Interpreter> Locals<I> {
+    /// These local operations around `inner`.
+    pub fn new(inner: I, operations: Arc<LocalOperations>) -> Self {
+        Self { inner, operations }
+    }
+}
+
+impl<I: Interpreter> Interpreter for Locals<I> {
+    fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
+        match &operation.call {
+            Call::Request(_) => self.inner.perform(key, operation),
+            Call::Local { arguments } => match self.operations.get(&operation.id) {
+                Some(local) => local.handle(arguments.clone()).map(|answer| answer.map(Response::local)).boxed(),
+                None => futures_util::future::ready(Err(self.operations.unknown(&operation.id))).boxed(),
+            },
+        }
+    }
+}
+
+type Answering<T> = Arc<dyn Fn(Value) -> BoxFuture<'static, Result<T, Failure>> + Send + Sync>;
+type Saying<T> = Arc<dyn Fn(&Value) -> T + Send + Sync>;
+
+/// An operation that the host itself performs: an embedder's own step, such as an entry in its CRM.
+///
+/// Its arguments and answers are JSON; secrets in them are references.
+#[derive(Clone)]
+pub struct LocalOperation {
+    name: String,
+    effect: Effect,
+    handler: Answering<Value>,
+    natural_key: Option<Saying<String>>,
+    settle: Option<Answering<Option<Value>>>,
+    plan: Option<Saying<Value>>,
+}
+
+impl fmt::Debug for LocalOperation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalOperation")
+            .field("name", &self.name)
+            .field("effect", &self.effect)
+            .field("settles", &self.settle.is_some())
+            .field("plans", &self.plan.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl LocalOperation {
+    /// An operation called `name` (`crm.notify`: a word of the embedder's, a dot, a verb) with this effect.
+    ///
+    /// The handler may be dropped when a run is cancelled. A [`Failure`] it returns says by its kind whether it acted.
+    pub fn new<F, R>(name: impl Into<String>, effect: Effect, handler: F) -> Self
+    where
+        F: Fn(Value) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Value, Failure>> + Send + 'static,
+    {
+        Self {
+            name: name.into(),
+            effect,
+            handler: Arc::new(move |arguments| handler(arguments).boxed()),
+            natural_key: None,
+            settle: None,
+            plan: None,
+        }
+    }
+
+    /// What the operation acts on, by its arguments: two operations with the same key touch the same thing.
+    #[must_use]
+    pub fn natural_key(mut self, key: impl Fn(&Value) -> String + Send + Sync + 'static) -> Self {
+        self.natural_key = Some(Arc::new(key));
+        self
+    }
+
+    /// How to find out whether an operation whose end is not known was performed: its answer when it was, `None` when
+    /// it was not.
+    #[must_use]
+    pub fn settle<F, R>(mut self, look_up: F) -> Self
+    where
+        F: Fn(Value) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Option<Value>, Failure>> + Send + 'static,
+    {
+        self.settle = Some(Arc::new(move |arguments| look_up(arguments).boxed()));
+        self
+    }
+
+    /// What a plan answers in its place.
+    #[must_use]
+    pub fn plan(mut self, answer: impl Fn(&Value) -> Value + Send + Sync + 'static) -> Self {
+        self.plan = Some(Arc::new(answer));
+        self
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it does to the world.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.effect
+    }
+
+    /// Performs it.
+    #[must_use]
+    pub fn handle(&self, arguments: Value) -> BoxFuture<'static, Result<Value, Failure>> {
+        (self.handler)(arguments)
+    }
+
+    /// What it acts on, when the embedder said so.
+    #[must_use]
+    pub fn key_of(&self, arguments: &Value) -> Option<String> {
+        self.natural_key.as_ref().map(|key| key(arguments))
+    }
+
+    /// Looks up whether it was performed; `None` when the embedder gave no look-up.
+    #[must_use]
+    pub fn settled(&self, arguments: Value) -> Option<BoxFuture<'static, Result<Option<Value>, Failure>>> {
+        self.settle.as_ref().map(|settle| settle(arguments))
+    }
+
+    /// What a plan answers, when the embedder said so.
+    #[must_use]
+    pub fn planned(&self, arguments: &Value) -> Option<Value> {
+        self.plan.as_ref().map(|plan| plan(arguments))
+    }
+}
+
+/// The local operations of a host, by name.
+#[derive(Clone, Debug, Default)]
+pub struct LocalOperations {
+    by_name: BTreeMap<String, LocalOperation>,
+}
+
+/// A local operation cannot be registered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocalOperationError {
+    /// The name has not the form of one.
+    #[error("`{0}` cannot name a local operation: take a word of your own, a dot and a verb, such as `crm.notify`")]
+    Name(String),
+    /// The names that begin with `tenantry.` are the host's.
+    #[error("`{0}` begins with `tenantry.`, which names the host's own operations")]
+    Reserved(String),
+    /// There is one of this name.
+    #[error("there already is a local operation `{0}`")]
+    Taken(String),
+}
+
+impl LocalOperations {
+    /// The host's own: time, chance, secrets and keys.
+    #[must_use]
+    pub fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> Self {
+        let mut by_name = BTreeMap::new();
+        for operation in standard(clock, random, vault) {
+            by_name.insert(operation.name.clone(), operation);
+        }
+        Self { by_name }
+    }
+
+    /// Adds an embedder's operation.
+    ///
+    /// # Errors
+    /// When its name is not one for an embedder, or taken.
+    pub fn add(&mut self, operation: LocalOperation) -> Result<(), LocalOperationError> {
+        let name = operation.name.clone();
+        let word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+        };
+        if !name.contains('.') || !name.split('.').all(word) {
+            return Err(LocalOperationError::Name(name));
+        }
+        if name.starts_with("tenantry.") {
+            return Err(LocalOperationError::Reserved(name));
+        }
+        if self.by_name.contains_key(&name) {
+            return Err(LocalOperationError::Taken(name));
+        }
+        self.by_name.insert(name, operation);
+        Ok(())
+    }
+
+    /// The operation of this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&LocalOperation> {
+        self.by_name.get(name)
+    }
+
+    /// All of them, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &LocalOperation> {
+        self.by_name.values()
+    }
+
+    /// The words before the dot of embedders' operations: what `@permits` may name besides Qlik's resources.
+    pub fn namespaces(&self) -> impl Iterator<Item = &str> {
+        self.by_name
+            .keys()
+            .filter_map(|name| name.split_once('.'))
+            .map(|(word, _)| word)
+            .filter(|word| *word != "tenantry")
+    }
+
+    fn unknown(&self, name: &str) -> Failure {
+        let title = format!("there is no operation `{name}`");
+        let failure = Failure::new(FailureKind::Denied, "tenantry/unknown-operation", title);
+        match nearest(name, self.by_name.keys().map(String::as_str)) {
+            Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
+            None => failure,
+        }
+    }
+}
+
+fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperation; 5] {
+    let keys = Keys::new(vault.clone(), Arc::clone(&clock));
+    let signing = keys.clone();
+    let now = Arc::clone(&clock);
+    [
+        // The moment, as RFC 3339 text.
+        LocalOperation::new("tenantry.now", Effect::Read, move |_| {
+            let moment = now.now().to_string();
+            async move { Ok(json!(moment)) }
+        }),
+        // A random identifier.
+        LocalOperation::new("tenantry.uuid", Effect::Read, move |_| {
+            let id = random.uuid().to_string();
+            async move { Ok(json!(id)) }
+        }),
+        // { name } -> a reference, once the text could be read: a missing secret shows before anything is sent.
+        LocalOperation::new("tenantry.secret", Effect::Read, move |arguments| {
+            let vault = vault.clone();
+            async move {
+                let name = text(&arguments, "name")?;
+                if !crate::store::plain_name(name) {
+                    return Err(VaultError::Name { name: name.to_owned() }.into());
+                }
+                vault.read(name).await?;
+                Ok(secret::reference(name))
+            }
+        }),
+        // { name, bits? } -> { certificate, publicKey, expires, expired, created, key }
+        LocalOperation::new("tenantry.ensureKey", Effect::Create, move |arguments| {
+            let (keys, clock) = (keys.clone(), Arc::clone(&clock));
+            async move {
+                let size = match &arguments["bits"] {
+                    Value::Null => KeySize::default(),
+                    bits => bits.as_u64().and_then(KeySize::from_bits).ok_or_else(|| {
+                        bad_argument(format!("`bits` cannot be {bits}")).hint("use 2048, 3072 or 4096")
+                    })?,
+                };
+                let pair = keys.ensure(text(&arguments, "name")?, size).await?;
+                Ok(json!({
+                    "certificate": pair.certificate,
+                    "publicKey": pair.public_key,
+                    "expires": pair.expires.to_string(),
+                    "expired": pair.expires <= clock.now(),
+                    "created": pair.created,
+                    "key": secret::reference(&pair.secret),
+                }))
+            }
+        }),
+        // { key, kid, claims } -> { token }
+        LocalOperation::new("tenantry.signJwt", Effect::Probe, move |arguments| {
+            let keys = signing.clone();
+            async move {
+                let claims = &arguments["claims"];
+                if !claims.is_object() {
+                    return Err(bad_argument("`claims` must be an object".to_owned()));
+                }
+                let token = keys.sign(text(&arguments, "key")?, text(&arguments, "kid")?, claims).await?;
+                Ok(json!({ "token": secret::reference(&token) }))
+            }
+        }),
+    ]
+}
+
+/// A text argument of a local operation.
+pub(super) fn text<'v>(arguments: &'v Value, name: &str) -> Result<&'v str, Failure> {
+    arguments[name].as_str().ok_or_else(|| bad_argument(format!("`{name}` must be given as text")))
+}
+
+fn bad_argument(title: String) -> Failure {
+    Failure::new(FailureKind::Denied, "tenantry/argument", title)
+}
