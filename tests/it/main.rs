@@ -9,4 +9,6 @@ mod sandbox_frame;
 mod sandbox_support;
 mod vault;
 mod live;
+mod live_embedded;
+mod live_http;
 mod support;

@@ -1,0 +1,207 @@
+//! Live over real sockets: what servers and networks do wrong, and how bodies travel.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use http::Method;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tenantry::interpreter::Interpreter as _;
+use tenantry::interpreter::live::Live;
+use tenantry::operation::{
+    Body, Bundle, Content, Digest, Effect, FailureKind, HeaderText, Operation, Outcome, Part, Payload,
+};
+use tenantry::qlik::{Addresses, HttpSettings, RetryPolicy, Settings};
+
+use crate::live::{create, key, operation, read, settings, with};
+use crate::support::scripted_server::{Script, ScriptedServer};
+
+fn live(address: &str) -> Live {
+    let settings = Settings {
+        addresses: Addresses::under(address).unwrap(),
+        retry: RetryPolicy { attempts: 2, first_pause: Duration::from_millis(1), ..RetryPolicy::default() },
+        ..settings()
+    };
+    let http =
+        HttpSettings { stall_timeout: Duration::from_millis(300), largest_answer: 10_000, ..HttpSettings::default() };
+    Live::new(settings, http)
+}
+
+async fn perform(live: &Live, operation: &Operation) -> Outcome {
+    live.perform(&key(operation), operation).await
+}
+
+/// One request that shows its own bearer, so that each script answers the operation itself.
+fn bare(operation: Operation) -> Operation {
+    with(operation, |request| {
+        request.headers.insert("authorization".to_owned(), HeaderText::Bearer("jwt".to_owned()));
+    })
+}
+
+fn digest(content: &[u8]) -> String {
+    Digest(Sha256::digest(content).into()).to_string()
+}
+
+fn file(path: &Path, content: &[u8]) -> Content {
+    Content::File { path: path.to_owned(), sha256: digest(content) }
+}
+
+fn upload(effect: Effect, parts: Vec<Part>) -> Operation {
+    with(operation("uploadTheme", effect, Method::POST, "/api/v1/themes"), |request| {
+        request.body = Body::Multipart(parts);
+    })
+}
+
+#[tokio::test]
+async fn a_request_and_its_token_go_to_the_host_under_the_base() {
+    let server = ScriptedServer::start(vec![Script::token(), Script::json("201 Created", r#"{"id":"s1"}"#)]).await;
+    let response = perform(&live(&format!("{}/gate", server.address)), &create()).await.unwrap();
+    assert_eq!(response.json(), &json!({ "id": "s1" }));
+    let requests = server.requests();
+    let place = "/gate/q7m2v9k4x1b8tz0.eu.qlikcloud.com";
+    assert!(requests[0].starts_with(&format!("POST {place}/oauth/token HTTP/1.1\r\n")), "{}", requests[0]);
+    assert!(requests[1].starts_with(&format!("POST {place}/api/v1/spaces HTTP/1.1\r\n")), "{}", requests[1]);
+    let request = requests[1].to_ascii_lowercase();
+    for header in [
+        "authorization: bearer token-1",
+        "content-type: application/json",
+        "accept: application/json",
+        "user-agent: tenantry/",
+        "content-length: 34",
+    ] {
+        assert!(request.contains(header), "{header} in {request}");
+    }
+    assert!(requests[1].ends_with(r#"{"name":"Staging","type":"shared"}"#), "{request}");
+}
+
+#[tokio::test]
+async fn what_breaks_on_the_way_is_told_apart() {
+    let cut = || {
+        Script::Bytes(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{\"data\":".to_vec(),
+        )
+    };
+    let nonsense = || Script::Bytes(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec());
+    let large = || Script::json("200 OK", &format!("\"{}\"", "x".repeat(20_000)));
+    let refused_cut = || {
+        Script::Bytes(
+            b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{".to_vec(),
+        )
+    };
+    let cases: Vec<(fn() -> Script, &str, FailureKind)> = vec![
+        (|| Script::Reset, "tenantry/connection-broken", FailureKind::Unknown),
+        (|| Script::Silence, "tenantry/timeout", FailureKind::Unknown),
+        (cut, "tenantry/truncated", FailureKind::Unknown),
+        (nonsense, "tenantry/connection-broken", FailureKind::Unknown),
+        (large, "tenantry/too-large", FailureKind::Unknown),
+        (refused_cut, "tenantry/truncated", FailureKind::Refused),
+    ];
+    for (script, code, kind) in cases {
+        let server = ScriptedServer::start(vec![script(), script()]).await;
+        let failure = perform(&live(&server.address), &bare(create())).await.unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.kind), (code, kind), "{failure:?}");
+        assert_eq!(server.requests().len(), 1, "{code}");
+        assert!(!format!("{failure:?}").contains("canary"));
+    }
+    let server = ScriptedServer::start(vec![cut(), Script::json("200 OK", "{}")]).await;
+    perform(&live(&server.address), &bare(read())).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_at_the_address_means_nothing_was_sent() {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let failure = perform(&live(&address), &create()).await.unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.kind), ("tenantry/unreachable", FailureKind::Unsent));
+    assert!(failure.title.contains("q7m2v9k4x1b8tz0.eu.qlikcloud.com cannot be reached"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_multipart_body_is_opened_anew_for_every_attempt() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("theme.zip");
+    let content = "theme ".repeat(40_000);
+    std::fs::write(&path, &content).unwrap();
+    let bundle = Bundle::new([("a.json".to_owned(), "{}".into())].into());
+    let asked = upload(
+        Effect::Create,
+        vec![
+            Part { name: "data".into(), file_name: None, content: Content::Json(json!({ "name": "t" })) },
+            Part {
+                name: "file".into(),
+                file_name: Some("a \"b\".zip".into()),
+                content: file(&path, content.as_bytes()),
+            },
+            Part { name: "more".into(), file_name: Some("m.zip".into()), content: Content::Bundle(bundle) },
+        ],
+    );
+    let late = Script::text("429 Too Many Requests", &["Retry-After: 0"], "");
+    let server = ScriptedServer::start(vec![late, Script::json("201 Created", "{}")]).await;
+    perform(&live(&server.address), &bare(asked)).await.unwrap();
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in &requests {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        assert!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{head}");
+        for piece in [
+            "Content-Disposition: form-data; name=\"data\"; filename=\"\"\r\nContent-Type: application/json\r\n\r\n{\"name\":\"t\"}\r\n",
+            "name=\"file\"; filename=\"a %22b%22.zip\"\r\nContent-Type: application/zip\r\n\r\ntheme theme",
+            "name=\"more\"; filename=\"m.zip\"",
+        ] {
+            assert!(body.contains(piece), "{piece}");
+        }
+        assert!(body.contains(&content) && body.trim_end().ends_with("--"));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_or_changed_is_never_sent_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.qvf");
+    let part = |content: Content| vec![Part { name: "file".into(), file_name: Some("app.qvf".into()), content }];
+    let asked = bare(upload(Effect::Create, part(file(&path, b"what it was"))));
+    let server =
+        ScriptedServer::start(vec![Script::json("201 Created", "{}"), Script::json("201 Created", "{}")]).await;
+    let failure = perform(&live(&server.address), &asked).await.unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.kind), ("tenantry/file", FailureKind::Unsent));
+    assert!(failure.detail.unwrap().contains("app.qvf"));
+    assert!(server.requests().is_empty());
+
+    std::fs::write(&path, b"what it is!").unwrap();
+    let failure = perform(&live(&server.address), &asked).await.unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.kind), ("tenantry/file", FailureKind::Unsent));
+    assert!(failure.detail.unwrap().contains("changed"));
+    assert!(!server.requests().concat().contains("what it is!"));
+}
+
+#[tokio::test]
+async fn a_file_body_streams_and_bytes_come_back_unpacked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.qvf");
+    std::fs::write(&path, b"qvf bytes").unwrap();
+    let import = with(operation("importApp", Effect::Create, Method::POST, "/api/v1/apps/import"), |request| {
+        request.query = vec![("name".into(), "Fleet & Overview".into())];
+        request.body = Body::File { path, sha256: digest(b"qvf bytes") };
+    });
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(br#"{"attributes":{"id":"a1"}}"#).unwrap();
+    let packed = packed.finish().unwrap();
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        packed.len()
+    )
+    .into_bytes();
+    answer.extend(packed);
+    let file = Script::text("200 OK", &["Content-Type: application/octet-stream"], "bytes");
+    let server = ScriptedServer::start(vec![Script::Bytes(answer), file]).await;
+    let live = live(&server.address);
+    let response = perform(&live, &bare(import)).await.unwrap();
+    assert_eq!(response.json()["attributes"]["id"], "a1");
+    let request = &server.requests()[0];
+    assert!(request.contains("?name=Fleet%20%26%20Overview ") && request.ends_with("qvf bytes"), "{request}");
+    assert!(request.to_ascii_lowercase().contains("content-type: application/octet-stream"), "{request}");
+    let download = operation("downloadTheme", Effect::Read, Method::GET, "/api/v1/themes/1/file");
+    assert_eq!(perform(&live, &bare(download)).await.unwrap().payload, Payload::Bytes("bytes".into()));
+}
