@@ -43,12 +43,12 @@ impl Disclosed {
             }
             Body::Empty | Body::File { .. } => {}
         }
+        names.sort_unstable();
+        names.dedup();
         let mut disclosed = Self::default();
         for name in names {
-            if !disclosed.by_name.contains_key(&name) {
-                let text = store.read(&name).await?;
-                disclosed.by_name.insert(name, text);
-            }
+            let text = store.read(&name).await?;
+            disclosed.by_name.insert(name, text);
         }
         Ok(disclosed)
     }

@@ -87,8 +87,7 @@ impl Limiter {
         let lane = self.lane(base, quota.lane);
         {
             let _first = lane.queue.lock().await;
-            loop {
-                let Some(free) = self.wait_for(&lane, quota) else { break };
+            while let Some(free) = self.wait_for(&lane, quota) {
                 match free {
                     Free::At(moment) => {
                         tokio::select! {

@@ -105,14 +105,14 @@ impl Payload {
                         return Err(unreadable(io::Error::other("it is not a file")));
                     }
                     length += metadata.len();
-                    pieces.push(OpenPiece::File(OpenFile {
+                    pieces.push(OpenPiece::File(Box::new(OpenFile {
                         file,
                         path: path.clone(),
                         sha256: sha256.clone(),
                         hash: Sha256::new(),
                         held: None,
                         ended: false,
-                    }));
+                    })));
                 }
             }
         }
@@ -157,7 +157,7 @@ pub struct OpenPayload {
 
 enum OpenPiece {
     Memory(Bytes),
-    File(OpenFile),
+    File(Box<OpenFile>),
 }
 
 struct OpenFile {

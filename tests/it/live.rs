@@ -649,18 +649,18 @@ async fn secrets_reach_the_socket_and_nothing_else() {
         request.body =
             Body::Json(json!({ "licenseKey": secret::reference("license"), "n": [secret::reference("jwt")] }));
     });
-    let mut told = String::new();
+    let mut told = Vec::new();
     for _ in 0..3 {
         let outcome = perform(&client, &asked).await;
-        told += &format!("{outcome:?}");
+        told.push(format!("{outcome:?}"));
         match outcome {
             Ok(response) => assert_eq!(response.json()["licenseKey"], secret::reference("license")),
-            Err(failure) => told += &format!("{failure} {failure:?} {}", serde_json::to_string(&failure).unwrap()),
+            Err(failure) => told.push(format!("{failure} {failure:?} {}", serde_json::to_string(&failure).unwrap())),
         }
     }
     assert_eq!(echo.asked()[0].json(), json!({ "licenseKey": "canary-license-key", "n": ["canary-signed-jwt"] }));
     for canary in ["canary", "token-1"] {
-        assert!(!told.contains(canary), "{told}");
+        assert!(!told.concat().contains(canary), "{told:?}");
     }
 }
 

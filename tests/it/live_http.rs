@@ -17,6 +17,9 @@ use tenantry::qlik::{Addresses, HttpSettings, RetryPolicy, Settings};
 use crate::live::{create, key, operation, read, settings, with};
 use crate::support::scripted_server::{Script, ScriptedServer};
 
+/// What the server does, and how that is told.
+type Case = (fn() -> Script, &'static str, FailureKind);
+
 fn live(address: &str) -> Live {
     let settings = Settings {
         addresses: Addresses::under(address).unwrap(),
@@ -89,7 +92,7 @@ async fn what_breaks_on_the_way_is_told_apart() {
             b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{".to_vec(),
         )
     };
-    let cases: Vec<(fn() -> Script, &str, FailureKind)> = vec![
+    let cases: Vec<Case> = vec![
         (|| Script::Reset, "tenantry/connection-broken", FailureKind::Unknown),
         (|| Script::Silence, "tenantry/timeout", FailureKind::Unknown),
         (cut, "tenantry/truncated", FailureKind::Unknown),
