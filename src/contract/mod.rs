@@ -5,10 +5,15 @@
 //! limit it counts on, how it is paged, whether a request is one Qlik would understand, and which fields are secrets.
 //! What the document holds and how it was made stands in `contract/README.md`.
 
+mod amendments;
+mod check;
+mod fault;
 mod published;
 mod route;
+mod schema;
 mod text;
 mod violation;
+mod walk;
 
 use std::collections::HashMap;
 use std::io::Read as _;
@@ -17,11 +22,14 @@ use std::sync::OnceLock;
 use http::Method;
 
 use crate::operation::Effect;
+pub use check::{Asked, Sent, Strictness};
 pub use published::{BodyFacts, BodyKind, Paging, Parameter, ParameterPlace, Published, Role, Tier};
 pub use route::PathVars;
 pub use violation::{Place, Violation};
 
+use amendments::Amendments;
 use route::Routes;
+use schema::{Lazy, Named};
 use text::Text;
 
 const COMPRESSED: &[u8] = include_bytes!("../../contract/openapi.json.gz");
@@ -56,6 +64,9 @@ pub struct Contract {
     routes: Routes,
     /// The exceptions to the rule that the method tells the effect.
     effects: HashMap<String, Effect>,
+    amendments: OnceLock<Amendments>,
+    components: Option<Text>,
+    named: OnceLock<Named>,
 }
 
 /// An operation that is found at once and read when somebody asks for its facts.
@@ -71,9 +82,24 @@ struct Entry {
 impl Contract {
     fn read(document: &'static str) -> Self {
         let document = Text::new(document);
-        let mut contract =
-            Self { entries: Vec::new(), by_id: HashMap::new(), routes: Routes::default(), effects: effects() };
-        for (path, item) in document.get("paths").into_iter().flat_map(Text::members) {
+        let mut contract = Self {
+            entries: Vec::new(),
+            by_id: HashMap::new(),
+            routes: Routes::default(),
+            effects: effects(),
+            amendments: OnceLock::new(),
+            components: None,
+            named: OnceLock::new(),
+        };
+        let mut paths = None;
+        for (name, value) in document.members() {
+            match name {
+                "paths" => paths = Some(value),
+                "components" => contract.components = Some(value),
+                _ => {}
+            }
+        }
+        for (path, item) in paths.into_iter().flat_map(Text::members) {
             for (name, text) in item.members() {
                 let Some(method) = method(name) else { continue };
                 let id = text.get("operationId").and_then(Text::as_str).expect(EMBEDDED);
@@ -89,8 +115,26 @@ impl Contract {
     fn facts<'c>(&'c self, entry: &'c Entry) -> &'c Published {
         entry.facts.get_or_init(|| {
             let effect = self.effects.get(entry.id).copied().unwrap_or_else(|| by_method(&entry.method));
-            Published::read(entry.method.clone(), entry.path, entry.text, effect).expect(EMBEDDED)
+            Published::read(entry.method.clone(), entry.path, entry.text, effect, self.amendments()).expect(EMBEDDED)
         })
+    }
+
+    fn amendments(&self) -> &Amendments {
+        self.amendments.get_or_init(Amendments::read)
+    }
+
+    /// The schemas that have a name.
+    fn named(&self) -> &Named {
+        self.named.get_or_init(|| {
+            let schemas = self.components.and_then(|components| components.get("schemas"));
+            let lazy = |(name, text)| (name, Lazy::new(text, self.amendments().schema(name)));
+            schemas.into_iter().flat_map(Text::members).map(lazy).collect()
+        })
+    }
+
+    /// The shared response that `reference` names.
+    fn response(&self, reference: &str) -> Option<Text> {
+        self.components?.get("responses")?.get(reference.rsplit('/').next()?)
     }
 
     /// The operation with this operationId.

@@ -1,10 +1,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::OnceLock;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
 
+use super::amendments::Amendments;
 use super::route;
+use super::schema::Lazy;
 use super::text::Text;
 use super::violation::Violation;
 use crate::operation::Effect;
@@ -52,6 +55,8 @@ pub struct Published {
     pub statuses: Vec<&'static str>,
     pub(super) takes_rest: bool,
     pub(super) text: Text,
+    /// The schema of each status's JSON body, read when an answer is first checked.
+    pub(super) answers: OnceLock<Vec<(&'static str, Option<Lazy>)>>,
 }
 
 /// A rate limit that operations share.
@@ -102,7 +107,7 @@ pub struct Parameter {
     pub required: bool,
     /// Whether Qlik has announced its end.
     pub deprecated: bool,
-    pub(super) schema: Option<Text>,
+    pub(super) schema: Option<Lazy>,
 }
 
 /// Where a parameter goes.
@@ -123,7 +128,7 @@ pub struct BodyFacts {
     pub kind: BodyKind,
     /// Whether it must be given.
     pub required: bool,
-    pub(super) schema: Option<Text>,
+    pub(super) schema: Lazy,
 }
 
 /// The forms of a body.
@@ -164,7 +169,13 @@ impl BodyKind {
 
 impl Published {
     /// Reads the facts out of one operation's text. `None` when it is not written as the contract writes them.
-    pub(super) fn read(method: Method, path: &'static str, text: Text, effect: Effect) -> Option<Self> {
+    pub(super) fn read(
+        method: Method,
+        path: &'static str,
+        text: Text,
+        effect: Effect,
+        amendments: &Amendments,
+    ) -> Option<Self> {
         let id = text.get("operationId")?.as_str()?;
         let mut published = Self {
             id,
@@ -186,8 +197,9 @@ impl Published {
             free_query: false,
             body: None,
             statuses: Vec::new(),
-            takes_rest: false,
+            takes_rest: takes_rest(text),
             text,
+            answers: OnceLock::new(),
         };
         let mut paged = false;
         let mut json_patch = false;
@@ -216,9 +228,18 @@ impl Published {
             }
         }
         published.paging = paged.then(|| paging(&published.parameters));
-        published.takes_rest = takes_rest(text);
-        if let (true, Some(body)) = (json_patch, &mut published.body) {
-            body.kind = BodyKind::JsonPatch;
+        published.parameters.extend(amendments.queries(id).map(|(name, schema)| Parameter {
+            name,
+            place: ParameterPlace::Query,
+            required: false,
+            deprecated: false,
+            schema: Some(Lazy::new(schema, None)),
+        }));
+        if let Some(body) = &mut published.body {
+            body.required &= !amendments.is_body_optional(id);
+            if json_patch {
+                body.kind = BodyKind::JsonPatch;
+            }
         }
         Some(published)
     }
@@ -307,7 +328,7 @@ fn parameter(text: Text) -> Option<Parameter> {
         place,
         required: text.get("required").is_some_and(Text::is_true),
         deprecated: text.get("deprecated").is_some_and(Text::is_true),
-        schema: text.get("schema"),
+        schema: text.get("schema").map(|schema| Lazy::new(schema, None)),
     })
 }
 
@@ -322,15 +343,16 @@ fn body(text: Text) -> Option<BodyFacts> {
         "application/offset+octet-stream" => BodyKind::Chunk,
         _ => return None,
     };
-    Some(BodyFacts { kind, required: text.get("required").is_some_and(Text::is_true), schema: media.get("schema") })
+    let schema = Lazy::new(media.get("schema")?, None);
+    Some(BodyFacts { kind, required: text.get("required").is_some_and(Text::is_true), schema })
 }
 
 fn paging(parameters: &[Parameter]) -> Paging {
     // Where two are published (`offset` beside `page` or `next`), the link uses the cursor.
     const CURSORS: [&str; 5] = ["next", "page", "startingAfter", "cursor", "offset"];
     let query = |name: &str| parameters.iter().find(|known| known.place == ParameterPlace::Query && known.name == name);
-    let limit = query("limit").and_then(|limit| limit.schema);
-    let figure = |name: &str| limit.and_then(|schema| schema.get(name)).and_then(Text::parse);
+    let limit = query("limit").and_then(|limit| limit.schema.as_ref());
+    let figure = |name: &str| limit.and_then(|schema| schema.text().get(name)).and_then(Text::parse);
     Paging {
         cursor: CURSORS.into_iter().find(|name| query(name).is_some()),
         default_limit: figure("default"),

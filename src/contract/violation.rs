@@ -45,7 +45,9 @@ impl Violation {
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        if self.place == Place::Body && !self.pointer.is_empty() {
+        // The message names the last step; the whole way is told where it is longer.
+        let told = self.pointer.strip_prefix('/').is_none_or(|name| self.message.contains(&format!("`{name}`")));
+        if self.place == Place::Body && !told {
             write!(f, " at {}", self.pointer)?;
         }
         match &self.hint {
@@ -81,14 +83,14 @@ fn likeness(a: &str, b: &str) -> f64 {
     f64::midpoint(strsim::jaro_winkler(a, b), strsim::normalized_damerau_levenshtein(a, b))
 }
 
-/// "`a`, `b` or `c`", cut where a reader would stop reading.
-pub(super) fn list<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+/// "`a`, `b` or `c`", cut where a reader would stop reading. `last`: the word before the last.
+pub(super) fn list<'n>(names: impl IntoIterator<Item = &'n str>, last: &str) -> String {
     const SHOWN: usize = 16;
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
         [] => "nothing".to_owned(),
         [one] => one.clone(),
         _ if names.len() > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
-        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+        [first @ .., end] => format!("{} {last} {end}", first.join(", ")),
     }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
-use tenantry::contract::{Role, Tier, contract};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use tenantry::contract::{Asked, Role, Sent, Strictness, Tier, Violation, contract};
 use tenantry::operation::Effect;
 
 fn variables(values: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -162,4 +164,382 @@ fn paged_lists_tell_their_cursor_and_limits() {
     assert_eq!(paging("getAuditTypes").0, None);
     assert!(contract().operation("getThemes").unwrap().paging.is_none());
     assert_eq!(contract().operations().filter(|published| published.is_paged()).count(), 82);
+}
+
+fn asked<'r>(id: &str, body: &'r Value) -> Result<(), Vec<Violation>> {
+    contract().operation(id).expect(id).check(&Asked::body(Sent::Json(body)))
+}
+
+/// What a person reads, one line for each violation.
+fn told(result: Result<(), Vec<Violation>>) -> String {
+    match result {
+        Ok(()) => "fine".to_owned(),
+        Err(violations) => violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+    }
+}
+
+#[test]
+fn a_wrong_body_is_told_by_field_allowed_values_and_nearest_name() {
+    let cases = [
+        ("createSpace", json!({ "name": "Sales", "typ": "shared" })),
+        ("createSpace", json!({ "name": "Sales", "type": "share" })),
+        ("createSpace", json!({ "name": "Sales", "type": "private" })),
+        ("createSpace", json!({ "name": "a/b", "type": "shared" })),
+        ("createSpace", json!({ "name": "x".repeat(257), "type": "shared" })),
+        ("createSpace", json!({ "name": 7, "type": null })),
+        ("createSpace", json!([])),
+        ("createSpace", json!({})),
+        ("createSpace", json!({ "name": "Sales", "type": "shared", "colour": "red" })),
+        ("createGroup", json!({ "name": "viewers", "assignedRole": [{ "name": "X" }] })),
+        ("createGroup", json!({ "name": "viewers", "assignedRoles": [{ "nam": "X" }] })),
+        ("createGroup", json!({ "name": "viewers", "assignedRoles": "X" })),
+        ("createGroup", json!({ "name": "viewers", "assignedRoles": [{ "name": "X" }, { "name": 3 }] })),
+        ("createTenant", json!({ "datacenter": "eu-west-1" })),
+        ("createUser", json!({ "subject": "s", "status": "activ" })),
+        ("createSpaceAssignment", json!({ "assigneeId": "g", "type": "group", "roles": ["consumer", "owner"] })),
+        ("deactivateTenant", json!({ "purgeAfterDays": 5 })),
+        ("deactivateTenant", json!({ "purgeAfterDays": 30.5 })),
+        ("patchSpace", json!([{ "op": "add", "path": "/names", "value": "x" }])),
+        ("patchSpace", json!([{ "op": "replace", "path": "/name" }])),
+        ("patchSpace", json!({ "name": "x" })),
+        ("patchGroup", json!([{ "op": "replace", "path": "/assignedRole", "value": [] }])),
+        ("patchGroupsSettings", json!([{ "op": "replace", "path": "/systemGroups/1/roles", "value": [] }])),
+        ("patchTenant", json!([{ "op": "replace", "path": "/hostnames/0", "value": "x" }])),
+        (
+            "createIdp",
+            json!({ "provider": "external", "protocol": "jwtAuth", "options": { "issuer": "i", "staticKey": [] } }),
+        ),
+        ("createIdp", json!({ "provider": "azure", "protocol": "OIDC", "interactive": true, "skipVerify": "yes" })),
+        ("requestOauthToken", json!({ "grant_type": "client_credentials", "client_id": "c" })),
+        ("requestOauthToken", json!({ "grant_type": "client_credential", "client_id": "c", "client_secret": "s" })),
+        ("createCSPEntry", json!({ "origin": "x.example", "imgsrc": true })),
+        ("queueReload", json!({ "appId": "a", "variables": { "v": 1 } })),
+        ("createWebhook", json!({ "name": "n", "url": "https://x", "secret": "short" })),
+        (
+            "createOAuthClient",
+            json!({ "appType": "web", "clientName": "c", "allowedScopes": ["a", "b", "a"], "redirectUris": [1, 2, 3, 4, 5, 6] }),
+        ),
+        ("getSpaces", json!({ "name": "x" })),
+        ("importApp", json!({ "name": "x" })),
+    ];
+    let mut screen = String::new();
+    for (id, body) in cases {
+        let shown: String = body.to_string().chars().take(110).collect();
+        screen.push_str(&format!("{id} {shown}\n"));
+        for line in told(asked(id, &body)).lines() {
+            screen.push_str(&format!("    {line}\n"));
+        }
+    }
+    insta::assert_snapshot!(screen);
+}
+
+/// Requests as the tutorials and samples send them (and as the fact sheet of the platform operations has them).
+#[test]
+fn requests_that_qlik_documents_are_fine() {
+    let key = "-----BEGIN CERTIFICATE-----MIID..-----END CERTIFICATE-----";
+    let claims = json!({ "sub": ["sub"], "name": ["name"], "email": ["email"], "groups": ["groups"], "picture": ["picture"],
+        "client_id": ["client_id"] });
+    let cases = [
+        ("requestOauthToken", json!({ "client_id": "c", "client_secret": "s", "grant_type": "client_credentials" })),
+        (
+            "requestOauthToken",
+            json!({ "client_id": "c", "client_secret": { "$secret": "eu" }, "grant_type": "urn:qlik:oauth:user-impersonation",
+                "user_lookup": { "field": "subject", "value": "hb|1001" }, "scope": "user_default" }),
+        ),
+        ("createTenant", json!({ "licenseKey": "eyJ..", "datacenter": "eu-west-1" })),
+        ("createTenant", json!({ "licenseKey": { "$secret": "license" } })),
+        (
+            "createUser",
+            json!({ "name": "Halyard Ops", "email": "ops@halyard.example", "subject": "auth0|a1b2..", "status": "active",
+                "assignedRoles": [{ "name": "TenantAdmin" }] }),
+        ),
+        (
+            "inviteUsers",
+            json!({ "invitees": [{ "email": "a@b.example", "name": "A", "resend": false, "language": "en" }] }),
+        ),
+        (
+            "patchTenant",
+            json!([{ "op": "replace", "path": "/name", "value": "Harbour Logistics" },
+                { "op": "replace", "path": "/hostnames/1", "value": "halyard-harbour.eu.qlikcloud.com" },
+                { "op": "replace", "path": "/autoAssignCreateSharedSpacesRoleToProfessionals", "value": false }]),
+        ),
+        ("patchApiKeysConfig", json!([{ "op": "replace", "path": "/max_api_key_expiry", "value": "P365D" }])),
+        ("patchGroup", json!([{ "op": "replace", "path": "assignedRoles", "value": [{ "name": "AnalyticsAdmin" }] }])),
+        ("patchGroup", json!([{ "op": "replace", "path": "/assignedRoles", "value": [] }])),
+        (
+            "patchGroupsSettings",
+            json!([{ "op": "replace", "path": "/autoCreateGroups", "value": true },
+                { "op": "replace", "path": "/systemGroups/000000000000000000000001/assignedRoles", "value": [{ "name": "X" }] }]),
+        ),
+        ("patchUser", json!([{ "op": "add", "path": "/assignedRoles/-", "value": { "name": "TenantAdmin" } }])),
+        ("patchUser", json!([{ "op": "replace", "path": "/status", "value": "active" }])),
+        ("patchRole", json!([{ "op": "replace", "path": "/assignedScopes", "value": ["a"] }])),
+        ("updateSharingTasksSettings", json!([{ "op": "replace", "path": "/enable-sharing", "value": false }])),
+        ("setDataAlertsSettings", json!({ "enable-data-alerting": false })),
+        ("toggleCrossRegionInferenceTenantSettings", json!({ "value": true })),
+        (
+            "patchAuthSettings",
+            json!([{ "op": "replace", "path": "/userSessionInactivityTimeoutMinutes", "value": 20 }]),
+        ),
+        ("createIpPolicy", json!({ "name": "office", "allowedIps": ["203.0.113.0/24"], "enabled": true })),
+        ("updateAutomationsSettings", json!({ "maxConcurrentRunsPerAutomation": 1 })),
+        (
+            "createIdp",
+            json!({ "tenantIds": ["Hk2.."], "provider": "external", "protocol": "jwtAuth", "interactive": false,
+                "active": true, "description": "Halyard portal", "clockToleranceSec": 5,
+                "options": { "jwtLoginEnabled": true, "issuer": "https://id.halyard.example/harbour",
+                    "staticKeys": [{ "kid": "2026-11-a", "pem": key }] } }),
+        ),
+        (
+            "createIdp",
+            json!({ "tenantIds": ["Hk2.."], "provider": "azureAD", "protocol": "OIDC", "interactive": true,
+                "skipVerify": true, "description": "Entra of Fenwick", "createNewUsersOnLogin": true,
+                "postLogoutRedirectUri": "https://portal.fenwick.example/bye",
+                "options": { "discoveryUrl": "https://login.example/.well-known/openid-configuration", "clientId": "c",
+                    "clientSecret": { "$secret": "entra" }, "realm": "fenwick", "scope": "openid profile email",
+                    "useClaimsFromIdToken": true, "emailVerifiedAlwaysTrue": true, "blockOfflineAccessScope": false,
+                    "claimsMapping": claims } }),
+        ),
+        ("patchIdp", json!([{ "op": "replace", "path": "/description", "value": "x" }])),
+        ("patchIdp", json!([{ "op": "promote-options" }])),
+        (
+            "createGroup",
+            json!({ "name": "hb-viewers", "status": "active", "providerType": "idp", "description": "..",
+                "assignedRoles": [{ "name": "SharedSpaceCreator" }] }),
+        ),
+        ("createRole", json!({ "name": "r", "description": "d", "assignedScopes": ["a"] })),
+        ("updateLicenseSettings", json!({ "autoAssignProfessional": false, "autoAssignAnalyzer": false })),
+        ("addLicenseAssignments", json!({ "add": [{ "subject": "hb|1001", "type": "analyzer" }] })),
+        (
+            "updateLicenseAssignments",
+            json!({ "update": [{ "subject": "hb|1001", "sourceType": "analyzer", "type": "professional" }] }),
+        ),
+        ("deleteLicenseAssignments", json!({ "delete": [{ "subject": "hb|1001", "type": "analyzer" }] })),
+        ("createSpace", json!({ "name": "Staging", "type": "shared", "description": "..." })),
+        ("createSpaceAssignment", json!({ "type": "group", "assigneeId": "64a1", "roles": ["consumer"] })),
+        ("updateSpaceAssignment", json!({ "roles": ["consumer", "contributor"] })),
+        ("patchSpace", json!([{ "op": "replace", "path": "/ownerId", "value": "u" }])),
+        ("patchShare", json!([{ "op": "replace", "path": "/roles", "value": ["consumer"] }])),
+        ("createWebIntegration", json!({ "name": "portal", "validOrigins": ["https://portal.harbour.example:8443"] })),
+        ("patchWebIntegration", json!([{ "op": "replace", "path": "/validOrigins", "value": ["https://a.example"] }])),
+        (
+            "createCSPEntry",
+            json!({ "name": "maps", "origin": "tiles.harbour.example", "description": "..", "imgSrc": true }),
+        ),
+        (
+            "publishApp",
+            json!({ "spaceId": "s", "attributes": { "name": "Fleet Overview", "description": "{v2.3.0}" } }),
+        ),
+        ("republishApp", json!({ "targetId": "t", "checkOriginAppId": false, "data": "target" })),
+        ("queueReload", json!({ "appId": "a", "variables": { "vCustomerId": "HB01" } })),
+        (
+            "createDataConnection",
+            json!({ "qName": "n", "datasourceID": "d", "space": "s", "connectionProperties": { "password": "p" } }),
+        ),
+        (
+            "createAutomation",
+            json!({ "name": "n", "description": "", "workspace": { "blocks": [] }, "schedules": [], "id": "exported",
+                "state": "available" }),
+        ),
+        ("queueAutomationRun", json!({ "context": "api" })),
+        (
+            "createAutomationConnection",
+            json!({ "name": "n", "connectorId": "c", "spaceId": "s", "params": [{ "name": "k", "value": "v" }] }),
+        ),
+        ("changeOwnerAutomation", json!({ "userId": "u" })),
+        ("createCollection", json!({ "name": "Featured", "type": "publicgoverned", "description": "d" })),
+        ("patchCollection", json!([{ "op": "replace", "path": "/type", "value": "publicgoverned" }])),
+        ("addCollectionItem", json!({ "id": "i" })),
+        ("deactivateTenant", json!({ "purgeAfterDays": 30 })),
+        ("reactivateTenant", json!({})),
+        ("updateAppOwner", json!({ "ownerId": "u" })),
+        ("updateAppObjectOwner", json!({ "ownerId": "u" })),
+        ("updateDataConnections", json!({ "connections": [{ "id": "i", "ownerId": "u" }] })),
+        ("changeDataFileOwner", json!({ "ownerId": "u" })),
+        (
+            "createOAuthClient",
+            json!({ "appType": "web", "clientName": "embed", "allowedScopes": ["user_default", "admin_classic"],
+                "allowedGrantTypes": ["client_credentials", "urn:qlik:oauth:user-impersonation"],
+                "allowedAuthMethods": ["client_secret"], "redirectUris": ["https://a.example"],
+                "allowedOrigins": ["https://a.example"] }),
+        ),
+        (
+            "patchOAuthClientConnectionConfig",
+            json!([{ "op": "replace", "path": "/consentMethod", "value": "trusted" }]),
+        ),
+        ("createApiKey", json!({ "description": "d", "expiry": "P30D" })),
+        ("filterUsers", json!({ "filter": "id in (\"a\")" })),
+    ];
+    for (id, body) in cases {
+        assert_eq!(told(asked(id, &body)), "fine", "{id} {body}");
+    }
+}
+
+/// A whole object that was read may be sent back: what only the service sets is not refused.
+#[test]
+fn what_only_the_service_sets_may_be_sent_back() {
+    let entry =
+        json!({ "origin": "x.example", "createdDate": "2026-11-24T08:00:00Z", "modifiedDate": "2026-11-24T08:00:00Z" });
+    assert_eq!(told(asked("updateCSPEntry", &entry)), "fine");
+    let wrong = json!({ "origin": "x.example", "createdDate": "yesterday" });
+    insta::assert_snapshot!(
+        told(asked("updateCSPEntry", &wrong)),
+        @"`createdDate` is not a date and time like 2026-11-24T08:00:00Z: `yesterday`"
+    );
+}
+
+#[test]
+fn a_secret_reference_is_a_string_and_nothing_else() {
+    let reference = json!({ "$secret": "a" });
+    // The text behind it is not known here, so neither length nor form is.
+    assert_eq!(told(asked("createWebhook", &json!({ "name": "n", "url": "u", "secret": reference }))), "fine");
+    insta::assert_snapshot!(
+        told(asked("deactivateTenant", &json!({ "purgeAfterDays": reference }))),
+        @"`purgeAfterDays` must be a whole number, not a string"
+    );
+    insta::assert_snapshot!(
+        told(contract().operation("getSpace").unwrap().check_response(200, Some(&reference), Strictness::Tolerant)),
+        @r"
+    `id` is missing
+    `links` is missing
+    `name` is missing
+    `tenantId` is missing
+    "
+    );
+}
+
+#[test]
+fn wrong_query_parameters_path_variables_and_headers_are_told() {
+    let told_of = |id: &str, variables_given: &[(&str, &str)], query: &[(&str, &str)], headers: &[(&str, &str)]| {
+        told(contract().operation(id).expect(id).check(&Asked {
+            variables: variables(variables_given),
+            query: query.to_vec(),
+            headers: Some(headers.iter().map(|(name, value)| (*name, Some(*value))).collect()),
+            body: Sent::Nothing,
+        }))
+    };
+    assert_eq!(told_of("getSpaces", &[], &[("limit", "10"), ("roles", "consumer,producer")], &[]), "fine");
+    assert_eq!(told_of("getSpaces", &[], &[("roles", "consumer"), ("roles", "producer")], &[]), "fine");
+    assert_eq!(told_of("countUsers", &[], &[("anything", "1")], &[("x-own", "1")]), "fine");
+    assert_eq!(told_of("exchangeJwtForSession", &[], &[("qlik-web-integration-id", "w")], &[]), "fine");
+    assert_eq!(told_of("importApp", &[], &[("fileId", "f"), ("spaceId", "s")], &[]), "fine");
+    assert_eq!(told_of("deactivateTenant", &[], &[], &[("Qlik-Confirm-Hostname", "h")]), "fine");
+    let screen = [
+        told_of("getSpaces", &[], &[("nam", "x")], &[]),
+        told_of("getSpaces", &[], &[("colour", "x")], &[]),
+        told_of("getThemes", &[], &[("limit", "1")], &[]),
+        told_of("getSpaces", &[], &[("limit", "ten")], &[]),
+        told_of("getSpaces", &[], &[("limit", "1"), ("limit", "2")], &[]),
+        told_of("getSpaces", &[], &[("roles", "consumer,owner")], &[]),
+        told_of("getUsers", &[], &[("limit", "1000")], &[]),
+        told_of("getOdagLink", &[("linkId", "zz")], &[], &[]),
+        told_of("deactivateTenant", &[], &[], &[]),
+        told_of("createSpace", &[], &[], &[]),
+        told_of("patchSpace", &[], &[], &[]),
+    ];
+    insta::assert_snapshot!(screen.join("\n"));
+}
+
+#[test]
+fn parts_of_a_form_are_checked_by_name() {
+    let tags = json!({ "tags": ["halyard"] });
+    let name = json!("brand");
+    let check = |id: &str, parts: Vec<(&str, Option<&Value>)>| {
+        told(contract().operation(id).expect(id).check(&Asked::body(Sent::Parts(parts))))
+    };
+    assert_eq!(check("uploadTheme", vec![("file", None), ("data", Some(&tags))]), "fine");
+    assert_eq!(check("createBrand", vec![("name", Some(&name)), ("logo", None)]), "fine");
+    let wrong = json!({ "tags": "halyard" });
+    let screen = [
+        check("uploadTheme", vec![("File", None)]),
+        check("uploadTheme", vec![("file", Some(&tags)), ("data", None)]),
+        check("uploadTheme", vec![("data", Some(&wrong))]),
+        check("createBrand", vec![("logo", None)]),
+        told(asked("createBrand", &json!({ "name": "x" }))),
+    ];
+    insta::assert_snapshot!(screen.join("\n"));
+}
+
+#[test]
+fn answers_are_held_to_the_published_ones() {
+    let space = json!({ "id": "s", "name": "Staging", "tenantId": "t", "type": "shared", "links": {
+        "assignments": { "href": "https://x" }, "self": { "href": "https://x" } } });
+    let check = |id: &str, status: u16, body: Option<&Value>, strictness: Strictness| {
+        told(contract().operation(id).expect(id).check_response(status, body, strictness))
+    };
+    assert_eq!(check("createSpace", 201, Some(&space), Strictness::Exact), "fine");
+    assert_eq!(check("deleteSpace", 204, None, Strictness::Exact), "fine");
+    let limited = json!({ "errors": [{ "code": "HTTP-429", "title": "API rate limit reached." }] });
+    assert_eq!(check("createSpace", 429, Some(&limited), Strictness::Exact), "fine");
+    // `default` covers what is not listed.
+    assert_eq!(check("createTenant", 418, Some(&json!({ "errors": [] })), Strictness::Exact), "fine");
+    let mut more = space.clone();
+    more["colour"] = json!("red");
+    assert_eq!(check("createSpace", 201, Some(&more), Strictness::Tolerant), "fine");
+    assert_eq!(check("createSpace", 418, None, Strictness::Tolerant), "fine");
+    let screen = [
+        check("createSpace", 201, Some(&more), Strictness::Exact),
+        check("createSpace", 201, None, Strictness::Exact),
+        check("createSpace", 200, Some(&space), Strictness::Tolerant),
+        check("createSpace", 201, Some(&json!({ "id": "s", "name": null })), Strictness::Tolerant),
+        check("deleteSpace", 204, Some(&space), Strictness::Exact),
+    ];
+    insta::assert_snapshot!(screen.join("\n"));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let names = prop_oneof![
+        "[a-z]{0,6}",
+        prop::sample::select(vec![
+            "op",
+            "path",
+            "value",
+            "name",
+            "type",
+            "options",
+            "assignedRoles",
+            "links",
+            "data",
+            "$secret",
+            "errors",
+            "id",
+        ])
+        .prop_map(str::to_owned)
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+        Just(json!("replace")),
+        Just(json!("/name")),
+    ];
+    leaf.prop_recursive(6, 48, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+            prop::collection::vec((names.clone(), inner), 0..6)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    /// Whatever a playbook builds, or a service answers, is judged and not crashed on.
+    #[test]
+    fn any_document_is_judged(document in any_json(), start in 0_usize..599) {
+        for published in contract().operations().skip(start).take(8) {
+            let _ = published.check(&Asked::body(Sent::Json(&document)));
+            for status in [200, 201, 207, 400] {
+                let _ = published.check_response(status, Some(&document), Strictness::Exact);
+            }
+        }
+    }
+
+    #[test]
+    fn any_path_is_looked_up(path in "(/[a-z0-9%{}.-]{0,8}){0,8}|.{0,40}") {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let _ = contract().find(&method, &path);
+        }
+    }
 }
