@@ -2,12 +2,12 @@
 //!
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
-pub mod live;
+mod live;
 mod locals;
 mod organization;
 mod permitted;
 mod registered;
-pub mod sandbox;
+mod sandbox;
 
 use std::sync::Arc;
 
@@ -15,10 +15,12 @@ use futures_util::future::BoxFuture;
 
 use crate::operation::{Key, Operation, Outcome};
 
+pub use live::Live;
 pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
 pub use organization::{IdentitySource, Organization};
 pub use permitted::{PermitError, Permits, Permitted};
 pub use registered::{Enrolment, License, Registered};
+pub use sandbox::Embedded;
 
 /// Performs operations, one at a time or many at once.
 pub trait Interpreter: Send + Sync {

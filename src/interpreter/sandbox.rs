@@ -18,10 +18,10 @@ use crate::sandbox::{Base, Sandbox};
 use crate::surroundings::{Clock, Random};
 
 /// The regions of the commercial cloud (<https://qlik.dev/apis/rest/tenants/>).
-pub const REGIONS: [&str; 7] = ["ap", "de", "eu", "jp", "sg", "uk", "us"];
+const REGIONS: [&str; 7] = ["ap", "de", "eu", "jp", "sg", "uk", "us"];
 
 /// Performs requests on a sandbox in this process. Tokens, redirects, pages and errors go the same way as with
-/// [`Live`](super::live::Live); there is no socket and no limit.
+/// [`Live`](super::Live); there is no socket and no limit.
 pub struct Embedded(Client<InProcess>);
 
 impl Embedded {
@@ -56,7 +56,7 @@ impl Interpreter for Embedded {
 }
 
 /// The road to a sandbox in this process.
-pub struct InProcess(pub Sandbox);
+struct InProcess(Sandbox);
 
 impl Transport for InProcess {
     fn send(&self, request: Outgoing) -> BoxFuture<'_, Result<Incoming, TransportError>> {

@@ -119,9 +119,10 @@ impl<T: Transport> Client<T> {
                     self.keep_secrets(key, &prepared, operation, &mut response);
                     return Ok(response);
                 }
-                Err(setback) => {
-                    debug!(code = %setback.failure.code, status = setback.failure.status, remedy = ?setback.remedy, "failed");
-                    let pause = attempts.after(setback).map_err(|failure| secrets.hide_in_failure(failure))?;
+                Err(Setback { failure, remedy }) => {
+                    let failure = secrets.hide_in_failure(failure);
+                    debug!(code = %failure.code, status = failure.status, ?remedy, "failed");
+                    let pause = attempts.after(Setback { failure, remedy })?;
                     if !pause.is_zero() {
                         tokio::time::sleep(pause).await;
                     }

@@ -42,8 +42,8 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            stall_timeout: Duration::from_secs(180),
-            total_timeout: Duration::from_secs(600),
+            stall_timeout: Duration::from_secs(300),
+            total_timeout: Duration::from_secs(900),
             largest_answer: 256 * 1024 * 1024,
             proxy: Proxy::System,
         }

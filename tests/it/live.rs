@@ -665,6 +665,44 @@ async fn secrets_reach_the_socket_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn traces_tell_tenant_operation_and_attempt_but_no_secret() {
+    let written = Written::default();
+    let lines = written.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_ansi(false)
+        .with_writer(move || lines.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let words = json!({ "errors": [{ "code": "X-1", "title": "canary-license-key" }] });
+    let scripted = Scripted::list(vec![Reply::status(429), Reply::json(400, words)]);
+    let asked = with(create(), |request| request.body = Body::Json(json!({ "k": secret::reference("license") })));
+    let failure = once(&scripted, &asked).await.unwrap_err();
+    assert_eq!(failure.title, "***");
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    for piece in [TENANT, "createSpace", "0:createSpace#0", "attempt{number=2}", "status=400"] {
+        assert!(text.contains(piece), "{piece} in {text}");
+    }
+    for hidden in ["canary-license", "token-1"] {
+        assert!(!text.contains(hidden), "{text}");
+    }
+}
+
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_secret_bearer_takes_the_place_of_the_token() {
     let scripted = Scripted::list(vec![Reply::status(401)]);
     let login =

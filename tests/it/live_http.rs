@@ -7,8 +7,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tenantry::interpreter::Interpreter as _;
-use tenantry::interpreter::live::Live;
+use tenantry::interpreter::{Interpreter as _, Live};
 use tenantry::operation::{
     Body, Bundle, Content, Digest, Effect, FailureKind, HeaderText, Operation, Outcome, Part, Payload,
 };

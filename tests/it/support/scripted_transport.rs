@@ -133,6 +133,7 @@ impl Scripted {
 impl Transport for Scripted {
     fn send(&self, request: Outgoing) -> BoxFuture<'_, Result<Incoming, TransportError>> {
         Box::pin(async move {
+            assert!(!format!("{request:?}").contains("canary"), "a request must not show its secrets");
             let body = request.body.collect().await?;
             let asked = Asked {
                 method: request.method,
