@@ -228,8 +228,15 @@ pub(super) fn transport_failure(error: &TransportError, host: &str, is_write: bo
     failure
 }
 
+/// No server may ask for more: a figure that is a lie must not overflow a clock.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
 /// How long the server asks to be left alone: `Retry-After` in seconds or as a date, else the sentence Qlik Cloud writes.
 pub(super) fn retry_after(headers: &HeaderMap, failure: &Failure, now: Timestamp) -> Option<Duration> {
+    asked_wait(headers, failure, now).map(|span| span.min(LONGEST_WAIT))
+}
+
+fn asked_wait(headers: &HeaderMap, failure: &Failure, now: Timestamp) -> Option<Duration> {
     if let Some(text) = header_text(headers, header::RETRY_AFTER.as_str()) {
         if let Ok(seconds) = text.trim().parse::<u64>() {
             return Some(Duration::from_secs(seconds));
@@ -291,4 +298,58 @@ fn safe(text: &str, length: usize) -> String {
 pub(super) fn is_disabled_tenant(failure: &Failure) -> bool {
     failure.status == Some(StatusCode::UNAUTHORIZED.as_u16())
         && matches!(failure.code.as_str(), "TENANT_DISABLED" | "TENANT_DEACTIVATED")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn incoming(status: u16, content_type: &str, body: Vec<u8>) -> Incoming {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        Incoming { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() }
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let name = prop::sample::select(vec![
+            "errors", "code", "title", "detail", "meta", "source", "pointer", "traceId", "error", "message", "status",
+            "explain",
+        ]);
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,20}".prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((name.clone(), inner), 0..6)
+                    .prop_map(|fields| fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_ends_in_a_failure_that_can_be_printed(
+            body in prop_oneof![json().prop_map(|value| value.to_string().into_bytes()), prop::collection::vec(any::<u8>(), 0..400)],
+            status in 300_u16..600,
+            is_write in any::<bool>(),
+            content_type in prop::sample::select(vec!["application/json", "text/html", "x"]),
+        ) {
+            let failure = refusal(&incoming(status, content_type, body.clone()), is_write);
+            prop_assert!(!failure.code.is_empty() && !failure.title.is_empty());
+            prop_assert!(!failure.to_string().contains(char::is_control), "{failure}");
+            prop_assert_eq!(failure.kind == FailureKind::Unknown, is_write && !(400..500).contains(&status) && status != 501);
+            for expected in [Expected::Json, Expected::Anything] {
+                if let Err(failure) = response(&incoming(200, content_type, body.clone()), expected) {
+                    prop_assert!(!failure.to_string().contains(char::is_control), "{failure}");
+                }
+            }
+        }
+    }
 }

@@ -32,6 +32,9 @@ use crate::surroundings::{Clock, Random};
 /// How long a token lives when its answer does not say (<https://qlik.dev/authenticate/oauth/>: six hours).
 const TOKEN_LIFE: Duration = Duration::from_secs(6 * 3600);
 
+/// No token is believed to live longer.
+const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Headers an operation may not set: they belong to the connection.
 const RESERVED: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "cookie", "expect"];
 
@@ -317,7 +320,8 @@ impl<T: Transport> Client<T> {
             StatusCode::TOO_MANY_REQUESTS => match asked() {
                 Some(span) => {
                     let span = span.max(Duration::from_secs(1));
-                    self.limiter.pause(base.key(), quota, span);
+                    // The others wait as long as a request may be put off, not as long as a server may claim.
+                    self.limiter.pause(base.key(), quota, span.min(self.settings.retry.throttle_budget));
                     Remedy::Later(span)
                 }
                 // Not a rate limit: a reload of the same app is still waiting, say.
@@ -452,7 +456,8 @@ impl<T: Transport> Client<T> {
 
 /// The token in an answer, and how long it lives.
 fn token(answer: &Value, now: jiff::Timestamp) -> Option<Fetched> {
-    let text = answer.get("access_token").and_then(Value::as_str).filter(|text| !text.is_empty())?;
+    let fits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let text = answer.get("access_token").and_then(Value::as_str).filter(fits)?;
     let seconds = answer.get("expires_in").and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()));
     let until = || {
         let moment: jiff::Timestamp = answer.get("expires_at")?.as_str()?.parse().ok()?;
@@ -460,7 +465,7 @@ fn token(answer: &Value, now: jiff::Timestamp) -> Option<Fetched> {
     };
     let life =
         seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(until).unwrap_or(TOKEN_LIFE);
-    Some(Fetched { text: SecretString::from(text), life })
+    Some(Fetched { text: SecretString::from(text), life: life.min(LONGEST_LIFE) })
 }
 
 /// Whether a host that is still being set up could have answered like this.

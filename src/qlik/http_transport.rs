@@ -1,5 +1,6 @@
 //! The road over sockets.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub struct HttpSettings {
 }
 
 /// Whether requests go through a proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Proxy {
     /// As the system's settings say.
     System,
@@ -36,6 +37,17 @@ pub enum Proxy {
     None,
     /// Through this one.
     At(String),
+}
+
+impl fmt::Debug for Proxy {
+    /// Without the address, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::None => "None",
+            Self::At(_) => "At(***)",
+        })
+    }
 }
 
 impl Default for HttpSettings {

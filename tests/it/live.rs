@@ -381,6 +381,34 @@ async fn a_request_is_not_put_off_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn figures_that_are_lies_break_nothing() {
+    for wait in ["18446744073709551615", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        let scripted = Scripted::list(vec![Reply::status(429).header("retry-after", wait), Reply::ok()]);
+        let client = Client::new(scripted.clone(), settings());
+        assert_eq!(perform(&client, &create()).await.unwrap_err().code, "HTTP-429");
+        perform(&client, &create()).await.unwrap();
+        assert_eq!(seconds(&scripted.asked()), [0, 900]);
+    }
+    for life in [json!(1e300), json!("18446744073709551615"), json!(-1), json!("NaN"), json!(0), json!([])] {
+        let scripted = Scripted::new(move |asked, _| match asked.is_token() {
+            true => Reply::json(200, json!({ "access_token": "t", "expires_in": life })),
+            false => Reply::ok(),
+        });
+        once(&scripted, &read()).await.unwrap();
+    }
+    for token in [
+        json!({}),
+        json!([]),
+        json!({ "access_token": "" }),
+        json!({ "access_token": "a\nb" }),
+        json!({ "access_token": 1 }),
+    ] {
+        let scripted = Scripted::new(move |_, _| Reply::json(200, token.clone()));
+        assert_eq!(once(&scripted, &read()).await.unwrap_err().kind, FailureKind::Refused);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_windows_budget_goes_at_once_and_the_rest_when_the_window_is_over() {
     let scripted = Scripted::service(|_, _| Reply::ok());
     let client = Client::new(scripted.clone(), settings());
