@@ -12,4 +12,5 @@ pub mod render;
 mod report;
 pub mod sandbox;
 pub mod store;
+mod suggest;
 pub mod surroundings;

@@ -3,12 +3,13 @@
 
 mod contract;
 mod layers;
+mod live;
+mod live_embedded;
+mod live_http;
+mod playbook;
 mod registry;
 mod render;
 mod sandbox_frame;
 mod sandbox_support;
-mod vault;
-mod live;
-mod live_embedded;
-mod live_http;
 mod support;
+mod vault;

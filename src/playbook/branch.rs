@@ -1,0 +1,305 @@
+//! What the branches of one session share, and what each has of its own. Host functions reach both through the
+//! branch that runs on their thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhai::{Dynamic, EvalAltResult, Position};
+use serde_json::Value;
+
+use super::Limits;
+use crate::event::Step;
+use crate::operation::{BranchStep, Site};
+use crate::surroundings::Clock;
+
+/// Why a session ended before its script did.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Stop {
+    /// The run was cancelled.
+    #[error("the run was cancelled")]
+    Cancelled,
+    /// The budget of script steps is used up.
+    #[error("the playbook took more than {0} steps")]
+    Steps(u64),
+    /// The budget of script time is used up.
+    #[error("the playbook's own code ran for more than {} s", .0.as_secs())]
+    Time(Duration),
+    /// The budget of memory is used up.
+    #[error("the playbook held more than {} MB of memory", .0 >> 20)]
+    Memory(usize),
+    /// Calls or data are nested too deep.
+    #[error("the playbook's calls are nested too deep for its stack")]
+    Stack,
+    /// The budget of operations is used up.
+    #[error("the playbook asked for more than {0} operations")]
+    Operations(u32),
+    /// A host function failed in a way that is a defect of the host.
+    #[error("a host function failed unexpectedly: {0}")]
+    Panicked(String),
+}
+
+impl Stop {
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Steps(_) | Self::Time(_) => {
+                Some("look for a loop that never ends; if the work is real, raise `limits` in tenantry.toml")
+            }
+            Self::Memory(_) => Some(
+                "look for a string, array or map that keeps growing; if it is real, raise `limits` in tenantry.toml",
+            ),
+            Self::Stack => Some("look for a function that calls itself without end"),
+            Self::Operations(_) => {
+                Some("look for requests inside a loop; if they are real, raise `limits` in tenantry.toml")
+            }
+            Self::Panicked(_) => {
+                Some("this is a defect of the host or of a function its embedder registered: please report it")
+            }
+            Self::Cancelled => None,
+        }
+    }
+}
+
+/// Something a host function told.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// A piece of work was finished.
+    Step(Step),
+    /// The playbook logged a line.
+    Log {
+        /// `debug`, `info` or `warn`.
+        level: String,
+        /// The text.
+        message: String,
+        /// Where.
+        site: Option<Site>,
+    },
+}
+
+/// What all branches of a session share.
+pub(crate) struct Shared {
+    pub(super) limits: Limits,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) customer: Dynamic,
+    pub(super) verify: bool,
+    pub(super) memory: Cell<isize>,
+    pub(super) modules: RefCell<HashMap<String, rhai::Shared<rhai::Module>>>,
+    pub(super) output: RefCell<serde_json::Map<String, Value>>,
+    steps: Cell<u64>,
+    operations: Cell<u32>,
+    script_time: Cell<Duration>,
+    turn_began: Cell<Duration>,
+    stop: RefCell<Option<Stop>>,
+    told: RefCell<Vec<Told>>,
+    claims: RefCell<HashMap<(String, String), Vec<Claim>>>,
+}
+
+#[derive(Clone)]
+struct Claim {
+    branch: Vec<BranchStep>,
+    site: Option<Site>,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits, clock: Arc<dyn Clock>, customer: Dynamic, verify: bool) -> Self {
+        Self {
+            limits,
+            clock,
+            customer,
+            verify,
+            memory: Cell::new(0),
+            modules: RefCell::default(),
+            output: RefCell::default(),
+            steps: Cell::new(0),
+            operations: Cell::new(0),
+            script_time: Cell::new(Duration::ZERO),
+            turn_began: Cell::new(Duration::ZERO),
+            stop: RefCell::new(None),
+            told: RefCell::default(),
+            claims: RefCell::default(),
+        }
+    }
+
+    /// Counts one script step; the count.
+    pub(super) fn count_step(&self) -> u64 {
+        let steps = self.steps.get() + 1;
+        self.steps.set(steps);
+        steps
+    }
+
+    /// Counts one operation.
+    pub(super) fn count_operation(&self) -> Result<(), Stop> {
+        let operations = self.operations.get() + 1;
+        self.operations.set(operations);
+        if operations > self.limits.operations { Err(Stop::Operations(self.limits.operations)) } else { Ok(()) }
+    }
+
+    /// Script time so far, the running turn included.
+    pub(super) fn script_time(&self) -> Duration {
+        self.script_time.get() + self.clock.elapsed().saturating_sub(self.turn_began.get())
+    }
+
+    pub(super) fn stop(&self, reason: Stop) {
+        self.stop.borrow_mut().get_or_insert(reason);
+    }
+
+    pub(super) fn stopped(&self) -> Option<Stop> {
+        self.stop.borrow().clone()
+    }
+
+    /// The error that ends a branch and that no script can catch.
+    pub(super) fn termination(&self) -> Box<EvalAltResult> {
+        let reason = self.stopped().unwrap_or(Stop::Cancelled);
+        Box::new(EvalAltResult::ErrorTerminated(Dynamic::from(reason), Position::NONE))
+    }
+
+    pub(super) fn tell(&self, told: Told) {
+        self.told.borrow_mut().push(told);
+    }
+
+    pub(super) fn take_told(&self) -> Vec<Told> {
+        std::mem::take(&mut self.told.borrow_mut())
+    }
+
+    /// Notes that `branch` deals with `subject`. Where another branch of the same `parallel` does so too, that
+    /// branch's site.
+    pub(super) fn claim(
+        &self,
+        branch: &[BranchStep],
+        scope: &str,
+        subject: &str,
+        site: Option<Site>,
+    ) -> Result<(), Option<Site>> {
+        let mut claims = self.claims.borrow_mut();
+        let holders = claims.entry((scope.to_owned(), subject.to_owned())).or_default();
+        if let Some(other) = holders.iter().find(|other| are_siblings(&other.branch, branch)) {
+            return Err(other.site.clone());
+        }
+        if !holders.iter().any(|holder| holder.branch == branch) {
+            holders.push(Claim { branch: branch.to_vec(), site });
+        }
+        Ok(())
+    }
+}
+
+/// Whether two branches may run at the same time: they part at different elements of one `parallel`.
+fn are_siblings(one: &[BranchStep], other: &[BranchStep]) -> bool {
+    one.iter().zip(other).find(|(a, b)| a != b).is_some_and(|(a, b)| a.call == b.call)
+}
+
+/// One branch of a session.
+pub(crate) struct Branch {
+    pub(super) path: Vec<BranchStep>,
+    parent: Option<Rc<Branch>>,
+    calls: Cell<u32>,
+    notes: RefCell<BTreeMap<String, Value>>,
+    loading: RefCell<Vec<String>>,
+}
+
+impl Branch {
+    pub(super) fn root() -> Rc<Self> {
+        Rc::new(Self {
+            path: Vec::new(),
+            parent: None,
+            calls: Cell::new(0),
+            notes: RefCell::default(),
+            loading: RefCell::default(),
+        })
+    }
+
+    pub(super) fn child(self: &Rc<Self>, step: BranchStep) -> Rc<Self> {
+        let mut path = self.path.clone();
+        path.push(step);
+        Rc::new(Self {
+            path,
+            parent: Some(Rc::clone(self)),
+            calls: Cell::new(0),
+            notes: RefCell::default(),
+            loading: RefCell::default(),
+        })
+    }
+
+    /// The ordinal of a host call that begins now.
+    pub(super) fn begin_call(&self) -> u32 {
+        let call = self.calls.get();
+        self.calls.set(call + 1);
+        call
+    }
+
+    /// The ordinal of the host call that began last.
+    pub(super) fn current_call(&self) -> u32 {
+        self.calls.get().saturating_sub(1)
+    }
+
+    /// A note of this branch or of one it descends from.
+    ///
+    /// Branches do not see each other's notes, so that what a branch asks never depends on which was faster.
+    pub(super) fn note(&self, name: &str) -> Option<Value> {
+        match self.notes.borrow().get(name) {
+            Some(value) => Some(value.clone()),
+            None => self.parent.as_ref()?.note(name),
+        }
+    }
+
+    pub(super) fn set_note(&self, name: &str, value: Value) {
+        self.notes.borrow_mut().insert(name.to_owned(), value);
+    }
+
+    /// Notes that this branch loads `file`; whether it is not loading it already, here or further up.
+    pub(super) fn begin_loading(&self, file: &str) -> bool {
+        let loading = |branch: &Self| branch.loading.borrow().iter().any(|other| other == file);
+        let mut ancestors = std::iter::successors(Some(self), |branch| branch.parent.as_deref());
+        if ancestors.any(loading) {
+            return false;
+        }
+        self.loading.borrow_mut().push(file.to_owned());
+        true
+    }
+
+    pub(super) fn end_loading(&self) {
+        self.loading.borrow_mut().pop();
+    }
+
+    pub(super) fn absorb(&self, child: &Self) {
+        self.notes.borrow_mut().append(&mut child.notes.borrow_mut());
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<(Rc<Shared>, Rc<Branch>)>> = const { RefCell::new(None) };
+}
+
+/// Makes `branch` the one that runs on this thread, until the guard is dropped.
+pub(super) fn enter(shared: &Rc<Shared>, branch: &Rc<Branch>) -> Entered {
+    shared.turn_began.set(shared.clock.elapsed());
+    let before = CURRENT.replace(Some((Rc::clone(shared), Rc::clone(branch))));
+    Entered { before, shared: Rc::clone(shared) }
+}
+
+/// See [`enter`].
+pub(super) struct Entered {
+    before: Option<(Rc<Shared>, Rc<Branch>)>,
+    shared: Rc<Shared>,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.shared.script_time.set(self.shared.script_time());
+        CURRENT.set(self.before.take());
+    }
+}
+
+/// The session and branch that run on this thread.
+pub(super) fn current() -> Option<(Rc<Shared>, Rc<Branch>)> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Reads something of the running session without cloning its handles.
+pub(super) fn with_current<T>(read: impl FnOnce(&Rc<Shared>, &Rc<Branch>) -> T) -> Option<T> {
+    CURRENT.with_borrow(|current| current.as_ref().map(|(shared, branch)| read(shared, branch)))
+}

@@ -1,0 +1,300 @@
+//! What went wrong in a playbook, where, why, and what to do next.
+
+use rhai::{Dynamic, Engine, EvalAltResult, Position};
+use serde::Serialize;
+
+use super::branch::Stop;
+use super::header::HeaderError;
+use super::resolver::Sources;
+use super::thrown::Thrown;
+use crate::operation::{Failure, Site};
+use crate::suggest;
+
+/// A problem with its place in the playbook.
+#[derive(Clone, Debug, Serialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Diagnostic {
+    /// What happened, in one sentence without a full stop.
+    pub message: String,
+    /// The place, when there is one.
+    pub site: Option<Site>,
+    /// The line at that place.
+    pub line: Option<String>,
+    /// How many characters of the line are meant.
+    pub width: usize,
+    /// The calls that led there, innermost first.
+    pub stack: Vec<Frame>,
+    /// What to do next.
+    pub hints: Vec<String>,
+    /// The operation that failed, when one did.
+    pub operation: Option<String>,
+    /// What the service or the host said of it.
+    pub failure: Option<Failure>,
+    /// Whether the run was cancelled rather than failed.
+    pub cancelled: bool,
+}
+
+/// One call of the script's call stack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Frame {
+    /// The function called, or the file imported.
+    pub function: String,
+    /// Where it was called.
+    pub site: Option<Site>,
+}
+
+impl Diagnostic {
+    /// A problem without a place.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            site: None,
+            line: None,
+            width: 1,
+            stack: Vec::new(),
+            hints: Vec::new(),
+            operation: None,
+            failure: None,
+            cancelled: false,
+        }
+    }
+
+    /// The same with advice.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The same at a place in `text`.
+    #[must_use]
+    pub fn at(mut self, site: Site, text: Option<&str>) -> Self {
+        self.line = text.and_then(|text| text.lines().nth(site.line.checked_sub(1)?)).map(str::to_owned);
+        self.width = self.line.as_deref().map_or(1, |line| token_width(line, site.column));
+        self.site = Some(site);
+        self
+    }
+
+    pub(super) fn of_header(error: HeaderError, file: &str, source: &str) -> Self {
+        let site = Site { file: file.to_owned(), line: error.line, column: error.column };
+        Self::new(error.message).at(site, Some(source)).hint(error.hint)
+    }
+
+    /// Follows an error to its root through functions and files.
+    pub(super) fn of_error(error: &EvalAltResult, main: &str, sources: &Sources, engine: &Engine) -> Self {
+        let mut stack = Vec::new();
+        let mut file = main.to_owned();
+        let mut inner = error;
+        loop {
+            match inner {
+                EvalAltResult::ErrorInFunctionCall(function, source, next, position) => {
+                    stack.push(Frame { function: function_name(function), site: site(&file, *position) });
+                    if !source.is_empty() {
+                        file.clone_from(source);
+                    }
+                    inner = next;
+                }
+                EvalAltResult::ErrorInModule(module, next, position) => {
+                    if !position.is_none() {
+                        stack.push(Frame { function: format!("import {module}"), site: site(&file, *position) });
+                    }
+                    file.clone_from(module);
+                    inner = next;
+                }
+                _ => break,
+            }
+        }
+        stack.reverse();
+        let mut diagnostic = describe(inner, engine);
+        // The innermost error without a place of its own stands where the innermost call stands.
+        let place = site(&file, inner.position()).or_else(|| stack.first().and_then(|frame| frame.site.clone()));
+        let origin = thrown(inner).and_then(|thrown| thrown.site().cloned());
+        diagnostic.stack = stack;
+        match origin.or(place) {
+            Some(site) => {
+                let text = sources.text(&site.file);
+                diagnostic.at(site, text.as_deref())
+            }
+            None => diagnostic,
+        }
+    }
+}
+
+fn site(file: &str, position: Position) -> Option<Site> {
+    Some(Site { file: file.to_owned(), line: position.line()?, column: position.position().unwrap_or(1) })
+}
+
+fn function_name(name: &str) -> String {
+    if name.starts_with("anon$") { "closure".to_owned() } else { name.to_owned() }
+}
+
+fn thrown(error: &EvalAltResult) -> Option<Thrown> {
+    match error {
+        EvalAltResult::ErrorRuntime(value, _) => value.read_lock::<Thrown>().map(|thrown| thrown.clone()),
+        _ => None,
+    }
+}
+
+/// The message and advice for the root error.
+fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
+    match error {
+        EvalAltResult::ErrorRuntime(value, _) => of_value(value),
+        EvalAltResult::ErrorTerminated(value, _) => match value.read_lock::<Stop>() {
+            Some(stop) => {
+                let mut diagnostic = Diagnostic::new(stop.to_string());
+                diagnostic.hints.extend(stop.hint().map(str::to_owned));
+                diagnostic.cancelled = *stop == Stop::Cancelled;
+                diagnostic
+            }
+            None => Diagnostic::new("the playbook was ended"),
+        },
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => unknown_function(signature, engine),
+        EvalAltResult::ErrorVariableNotFound(name, _) => Diagnostic::new(format!("there is no variable `{name}`"))
+            .hint("declare it with `let`; a function sees only its parameters, its own variables and `customer`"),
+        EvalAltResult::ErrorPropertyNotFound(name, _) => Diagnostic::new(format!("there is no property `{name}`"))
+            .hint(format!("for a property that may be missing write `map.get(\"{name}\") ?? default`")),
+        EvalAltResult::ErrorIndexNotFound(index, _) => Diagnostic::new(format!("there is no element `{index}`")),
+        EvalAltResult::ErrorStackOverflow(_) => Diagnostic::new("functions call each other more than 64 deep")
+            .hint("look for a function that calls itself without end"),
+        EvalAltResult::ErrorAssignmentToConstant(name, _) => Diagnostic::new(format!("`{name}` cannot be changed"))
+            .hint("`customer` is read-only; copy what you need with `let`"),
+        EvalAltResult::ErrorNonPureMethodCallOnConstant(name, _) => {
+            Diagnostic::new(format!("`{name}` would change a value that cannot be changed"))
+                .hint("`customer` is read-only; copy what you need with `let`")
+        }
+        EvalAltResult::ErrorParsing(kind, _) => syntax(&kind.to_string()),
+        other => {
+            let mut plain = unplaced(other);
+            if let Some(rest) = plain.strip_prefix("Runtime error: ") {
+                plain = rest.to_owned();
+            }
+            Diagnostic::new(plain)
+        }
+    }
+}
+
+fn syntax(message: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::new(format!("syntax error: {}", lower_first(message)));
+    if message.contains("eval") {
+        return diagnostic.hint("`eval` is switched off: a playbook is what stands in its files");
+    }
+    if message.contains("reserved") {
+        return diagnostic
+            .hint("as the name of a map entry a reserved word needs quotes: `#{ \"default\": 3 }`, `m[\"default\"]`");
+    }
+    if message.contains("complex") {
+        return diagnostic.hint("expressions and blocks may be nested 64 deep; move parts into functions");
+    }
+    diagnostic
+}
+
+fn of_value(value: &Dynamic) -> Diagnostic {
+    if let Some(thrown) = value.read_lock::<Thrown>() {
+        let failure = thrown.failure();
+        let message = match &failure.detail {
+            Some(detail) => format!("{}: {detail}", failure.title),
+            None => failure.title.clone(),
+        };
+        let mut diagnostic = Diagnostic::new(message);
+        diagnostic.operation = Some(thrown.operation().to_owned());
+        diagnostic.hints.extend(failure.hint.clone());
+        diagnostic.failure = Some(failure.clone());
+        return diagnostic;
+    }
+    if value.is_map() {
+        let json = super::value::to_json(value).map_or_else(|error| error.to_string(), |json| json.to_string());
+        return Diagnostic::new(json);
+    }
+    Diagnostic::new(value.to_string())
+}
+
+/// The error's text without its place, which the diagnostic shows itself.
+fn unplaced(error: &EvalAltResult) -> String {
+    let text = error.to_string();
+    match text.rfind(" (line ") {
+        Some(end) if text.ends_with(')') => text[..end].to_owned(),
+        _ => text,
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) if characters.clone().next().is_some_and(char::is_lowercase) => {
+            first.to_lowercase().chain(characters).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// Rhai's most common confusing message: says whether the name exists with other arguments, or what is near it.
+fn unknown_function(signature: &str, engine: &Engine) -> Diagnostic {
+    let (path, arguments) = signature.split_once(" (").unwrap_or((signature, ""));
+    let name = path.rsplit("::").next().unwrap_or(path).trim();
+    let arguments = arguments.trim_end_matches(')').trim();
+    let known = engine.gen_fn_signatures(false);
+    let same = |wanted: &str| {
+        let mut found: Vec<String> =
+            known.iter().filter(|known| bare_name(known) == wanted).map(|known| friendly(known)).collect();
+        found.dedup();
+        found.truncate(4);
+        found
+    };
+    let exact = same(name);
+    if !exact.is_empty() {
+        let given = if arguments.is_empty() { "no arguments".to_owned() } else { format!("({})", friendly(arguments)) };
+        let mut diagnostic = Diagnostic::new(format!("`{name}` cannot be called with {given}"));
+        diagnostic.hints.extend(exact.into_iter().map(|signature| format!("it is {signature}")));
+        return diagnostic;
+    }
+    let diagnostic = Diagnostic::new(format!("there is no function `{path}`"));
+    match suggest::nearest(name, known.iter().map(|known| bare_name(known))) {
+        Some(near) => {
+            let signatures = same(&near);
+            signatures
+                .into_iter()
+                .fold(diagnostic, |diagnostic, signature| diagnostic.hint(format!("did you mean {signature}?")))
+        }
+        None => diagnostic.hint("functions of the host belong to a handle: `tenant.spaces.ensure(...)`"),
+    }
+}
+
+fn bare_name(signature: &str) -> &str {
+    let name = signature.split('(').next().unwrap_or(signature).trim();
+    let name = name.rsplit("::").next().unwrap_or(name);
+    name.rsplit(' ').next().unwrap_or(name)
+}
+
+/// A signature as a partner reads it: without Rust's ways.
+fn friendly(signature: &str) -> String {
+    let mut text = match signature.find(") -> ") {
+        Some(end) => format!("{}{}", &signature[..=end], returned(&signature[end + 5..])),
+        None => signature.to_owned(),
+    };
+    for (rust, plain) in [
+        ("&mut ", ""),
+        ("ImmutableString", "string"),
+        ("&str", "string"),
+        ("i64", "int"),
+        ("NativeCallContext, ", ""),
+        ("context: ", ""),
+        ("_: ", ""),
+    ] {
+        text = text.replace(rust, plain);
+    }
+    text
+}
+
+/// What a function gives back: the type inside `Result`, without its path; nothing for `()`.
+fn returned(kind: &str) -> String {
+    let inner = kind.split_once("Result<").map_or(kind, |(_, rest)| rest);
+    let inner = inner.split([',', '>']).next().unwrap_or(inner);
+    let name = inner.rsplit("::").next().unwrap_or(inner).trim();
+    if matches!(name, "()" | "") { String::new() } else { format!(" -> {name}") }
+}
+
+fn token_width(line: &str, column: usize) -> usize {
+    let rest = line.chars().skip(column.saturating_sub(1));
+    rest.take_while(|character| character.is_alphanumeric() || *character == '_').count().max(1)
+}
