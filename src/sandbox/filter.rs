@@ -68,6 +68,41 @@ impl Filter {
         }
     }
 
+    /// Whether any comparison names a field that begins so.
+    pub(super) fn mentions(&self, field: &str) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().any(|part| part.mentions(field)),
+            Self::Not(part) => part.mentions(field),
+            Self::Equals(path, _) | Self::Contains(path, _) => path.starts_with(field),
+        }
+    }
+
+    /// Whether the comparisons of a field stand together and apply to the whole filter, as users want it of `status`.
+    pub(super) fn groups(&self, field: &str) -> bool {
+        let apart = |part: &Self| !part.mentions(field) || part.only(field);
+        match self {
+            Self::And(parts) => parts.iter().all(apart),
+            whole => apart(whole),
+        }
+    }
+
+    fn only(&self, field: &str) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().all(|part| part.only(field)),
+            Self::Not(part) => part.only(field),
+            Self::Equals(path, _) | Self::Contains(path, _) => path == field,
+        }
+    }
+
+    /// How many comparisons of a field there are.
+    pub(super) fn count(&self, field: &str) -> usize {
+        match self {
+            Self::And(parts) | Self::Or(parts) => parts.iter().map(|part| part.count(field)).sum(),
+            Self::Not(part) => part.count(field),
+            Self::Equals(path, _) | Self::Contains(path, _) => usize::from(path == field),
+        }
+    }
+
     /// The documents that pass.
     pub(super) fn apply(&self, documents: Vec<Document>) -> Vec<Document> {
         documents.into_iter().filter(|document| self.passes(document)).collect()

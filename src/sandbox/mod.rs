@@ -45,11 +45,14 @@
 //! - Documents of the organization (tenants, seats) are reached with `Scope::Organization` and `*_in`.
 
 mod collection;
+mod console;
 mod context;
 mod dispatch;
 mod filter;
 mod hosts;
 mod ids;
+mod licenses;
+mod login;
 mod oauth;
 mod paging;
 mod patch;

@@ -49,30 +49,40 @@ impl Step {
 /// # Errors
 /// 400 when the body is no patch, or a step is none of the allowed.
 pub(super) fn steps(context: &Context<'_>, allowed: &[(&str, &[&str])]) -> Result<Vec<Step>, Refusal> {
-    let Some(list) = context.body.as_array() else {
-        return Err(Refusal::bad_request("the body must be a list of {op, path, value}"));
-    };
-    let mut steps = Vec::with_capacity(list.len());
-    for (index, item) in list.iter().enumerate() {
-        let (op, path) = (text(item, "op"), text(item, "path"));
-        let path = format!("/{}", path.trim_start_matches('/'));
-        let paths = allowed.iter().find(|(held, _)| *held == op).map(|(_, paths)| *paths);
-        let step = Step { op: op.to_owned(), path, value: item.get("value").cloned().unwrap_or(Value::Null), index };
-        match paths {
+    let steps = any_steps(context)?;
+    for step in &steps {
+        let (op, path) = (&*step.op, &*step.path);
+        match allowed.iter().find(|(held, _)| *held == op) {
             None => {
                 let ops: Vec<&str> = allowed.iter().map(|(op, _)| *op).collect();
-                return Err(
-                    step.refuse(format!("the operation `{op}` is not supported; supported: {}", ops.join(", ")))
-                );
-            }
-            Some(paths) if !paths.contains(&step.path.as_str()) => {
-                let detail = format!("`{op}` is not supported on `{}`; it is on: {}", step.path, paths.join(", "));
+                let detail = format!("the operation `{op}` is not supported; supported: {}", ops.join(", "));
                 return Err(step.refuse(detail));
             }
-            Some(_) => steps.push(step),
+            Some((_, paths)) if !paths.contains(&path) => {
+                let detail = format!("`{op}` is not supported on `{path}`; it is on: {}", paths.join(", "));
+                return Err(step.refuse(detail));
+            }
+            Some(_) => {}
         }
     }
     Ok(steps)
+}
+
+/// Reads the request's patch, whatever its operations and paths.
+///
+/// # Errors
+/// 400 when the body is no list.
+pub(super) fn any_steps(context: &Context<'_>) -> Result<Vec<Step>, Refusal> {
+    let Some(list) = context.body.as_array() else {
+        return Err(Refusal::bad_request("the body must be a list of {op, path, value}"));
+    };
+    let steps = list.iter().enumerate().map(|(index, item)| Step {
+        op: text(item, "op").to_owned(),
+        path: format!("/{}", text(item, "path").trim_start_matches('/')),
+        value: item.get("value").cloned().unwrap_or(Value::Null),
+        index,
+    });
+    Ok(steps.collect())
 }
 
 /// Puts a value at a top-level or nested path of a document; objects on the way are made.

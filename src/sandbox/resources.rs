@@ -1,7 +1,7 @@
 //! Every resource that is simulated: one line each.
 
 use super::context::{Context, Handled};
-use super::{oauth, roles, tenants, users};
+use super::{console, licenses, login, oauth, roles, tenants, users};
 
 /// How an operation is simulated.
 pub(super) type Handler = fn(&mut Context<'_>) -> Handled;
@@ -15,7 +15,15 @@ pub(super) struct Resource {
 }
 
 /// The resources. Seeds run in this order.
-pub(super) const RESOURCES: &[Resource] = &[oauth::RESOURCE, tenants::RESOURCE, roles::RESOURCE, users::RESOURCE];
+pub(super) const RESOURCES: &[Resource] = &[
+    oauth::RESOURCE,
+    login::RESOURCE,
+    console::RESOURCE,
+    tenants::RESOURCE,
+    licenses::RESOURCE,
+    roles::RESOURCE,
+    users::RESOURCE,
+];
 
 /// The handler of an operation; none when it is not simulated.
 pub(super) fn handler(operation: &str) -> Option<Handler> {

@@ -14,6 +14,9 @@ const SEATS: [(&str, i64); 2] = [("professional", 100), ("analyzer", 10_000)];
 /// How many tenants one licence gives in a region, unless told otherwise (OEM playbook, single or multi tenant).
 const TENANTS: usize = 8_500;
 
+/// How long the licence lasts: long enough for any story.
+const TERM_DAYS: i64 = 3_650;
+
 /// What a sandbox is made from. What is left open is taken from the state that is opened, else from chance.
 #[derive(Clone)]
 pub struct Settings {
@@ -115,6 +118,8 @@ fn fresh(settings: &Settings) -> Value {
         "seats": seats,
         "tenantQuota": TENANTS,
         "created": super::ids::timestamp(now),
+        "startsAt": super::ids::timestamp(now),
+        "endsAt": super::ids::timestamp(now + jiff::SignedDuration::from_hours(24 * TERM_DAYS)),
     })
 }
 

@@ -6,15 +6,27 @@ use serde_json::{Value, json};
 use super::context::{Answer, Context, Handled, text};
 use super::hosts::{self, Place, REGIONS};
 use super::ids;
+use super::patch::{self, Step};
 use super::refusal::Refusal;
 use super::resources::{self, Resource};
 use super::state::{Document, Scope};
 
-pub(super) const RESOURCE: Resource =
-    Resource { routes: &[("createTenant", create), ("getTenant", get), ("getMyTenant", me)], seed: None };
+pub(super) const RESOURCE: Resource = Resource {
+    routes: &[
+        ("createTenant", create),
+        ("getTenant", get),
+        ("getMyTenant", me),
+        ("patchTenant", change),
+        ("deactivateTenant", deactivate),
+        ("reactivateTenant", reactivate),
+    ],
+    seed: None,
+};
 
 /// The service's code for what is not there.
 const MISSING: &str = "TENANTS-8";
+/// Where the day of a deactivated tenant's end is kept.
+const PURGE: &str = "deletionStartsAt";
 /// How long the random label of a tenant's host name is.
 const LABEL: usize = 15;
 
@@ -36,13 +48,7 @@ fn create(context: &mut Context<'_>) -> Handled {
         let detail = format!("the register host of region {region} makes tenants in {datacenter}, not in {wish}");
         return Err(Refusal::bad_request(detail).pointer("/datacenter"));
     }
-    let tenants = context.collection_in(&Scope::Organization, "tenants");
-    let quota = organization.get("tenantQuota").and_then(Value::as_u64).unwrap_or(u64::MAX);
-    // A deactivated tenant frees its place at once (delete a tenant).
-    let counted = tenants.iter().filter(|(_, tenant)| counts(tenant, region)).count();
-    if u64::try_from(counted).unwrap_or(u64::MAX) >= quota {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "TENANTS-22", "License quota limit reached"));
-    }
+    room(context, region)?;
     let label = loop {
         let label = ids::label(context.random, LABEL);
         if hosts::tenant(context.state(), &hosts::name(&label, region)).is_none() {
@@ -65,13 +71,25 @@ fn create(context: &mut Context<'_>) -> Handled {
     Ok(Answer::created(&shown(context, &tenant)))
 }
 
-fn counts(tenant: &Document, region: &str) -> bool {
-    text(tenant, "region") == region && text(tenant, "status") == "active"
+/// Whether the licence allows one more active tenant in a region. A deactivated one frees its place at once (delete a
+/// tenant).
+fn room(context: &Context<'_>, region: &str) -> Result<(), Refusal> {
+    let quota = context.organization().get("tenantQuota").and_then(Value::as_u64).unwrap_or(u64::MAX);
+    let counts = |tenant: &Value| text(tenant, "region") == region && text(tenant, "status") == "active";
+    let tenants = context.collection_in(&Scope::Organization, "tenants");
+    let counted = tenants.iter().filter(|(_, tenant)| counts(tenant)).count();
+    if u64::try_from(counted).is_ok_and(|counted| counted < quota) {
+        return Ok(());
+    }
+    Err(Refusal::new(StatusCode::FORBIDDEN, "TENANTS-22", "License quota limit reached"))
 }
 
 /// A tenant with its link.
 fn shown(context: &Context<'_>, tenant: &Value) -> Value {
     let mut tenant = tenant.clone();
+    if let Some(fields) = tenant.as_object_mut() {
+        fields.remove(PURGE);
+    }
     tenant["links"] = json!({"self": {"href": context.link(&format!("/api/v1/tenants/{}", text(&tenant, "id")))}});
     tenant
 }
@@ -96,4 +114,121 @@ fn get(context: &mut Context<'_>) -> Handled {
 fn me(context: &mut Context<'_>) -> Handled {
     let link = context.link(&format!("/api/v1/tenants/{}", context.tenant_id()));
     Ok(Answer::redirect(StatusCode::FOUND, &link))
+}
+
+const FLAGS: &[&str] = &[
+    "/autoAssignCreateSharedSpacesRoleToProfessionals",
+    "/autoAssignPrivateAnalyticsContentCreatorRoleToProfessionals",
+    "/autoAssignDataServicesContributorRoleToProfessionals",
+    "/enableAnalyticCreation",
+    "/enableAppOpeningFeedback",
+];
+
+/// A refused patch, with the reason where this service puts it.
+fn invalid(step: &Step, reason: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "TENANTS-10", "Invalid PATCH request")
+        .meta(json!({"code": "TENANTS-10", "title": reason}))
+        .pointer(&step.path)
+}
+
+fn change(context: &mut Context<'_>) -> Handled {
+    let mut tenant = (*asked(context)?).clone();
+    for step in patch::any_steps(context)? {
+        if step.op != "replace" {
+            return Err(invalid(&step, &format!("Operation {} is not supported, only replace is", step.op)));
+        }
+        match &*step.path {
+            "/name" => match step.value.as_str().filter(|name| !name.is_empty()) {
+                Some(name) => tenant["name"] = json!(name),
+                None => return Err(invalid(&step, "name must be text")),
+            },
+            "/hostnames/1" => {
+                let alias = alias(context, &tenant, &step)?;
+                tenant["hostnames"] = json!([tenant["hostnames"][0], alias]);
+            }
+            path if FLAGS.contains(&path) => match step.value {
+                Value::Bool(_) => tenant[&path[1..]] = step.value,
+                _ => return Err(invalid(&step, "the value must be true or false")),
+            },
+            path => return Err(invalid(&step, &format!("{path} cannot be changed"))),
+        }
+    }
+    let id = text(&tenant, "id").to_owned();
+    if context.get_in(&Scope::Organization, "tenants", &id).is_some_and(|held| *held != tenant) {
+        tenant["lastUpdated"] = json!(context.timestamp());
+        context.put_in(&Scope::Organization, "tenants", &id, tenant);
+    }
+    Ok(Answer::no_content())
+}
+
+/// The host name that an alias step asks for (update tenants: 3 to 63 characters before the region, unique in it).
+fn alias(context: &Context<'_>, tenant: &Value, step: &Step) -> Result<String, Refusal> {
+    let wish = step.value.as_str().unwrap_or_default().to_ascii_lowercase();
+    let region = text(tenant, "region");
+    let Some((label, _)) = hosts::split(&wish).filter(|(_, held)| *held == region) else {
+        return Err(invalid(step, &format!("Hostname should be of the form {}", hosts::name("<alias>", region))));
+    };
+    if !(3..=63).contains(&label.len()) {
+        return Err(invalid(step, "Subdomain should be between 3 and 63 characters"));
+    }
+    let fits = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !fits || label.starts_with('-') || label.ends_with('-') {
+        return Err(invalid(step, "Subdomain should have letters, digits and inner hyphens only"));
+    }
+    let taken =
+        label == "register" || hosts::tenant(context.state(), &wish).is_some_and(|held| held["id"] != tenant["id"]);
+    if taken || tenant["hostnames"][0] == *wish {
+        return Err(invalid(step, "Hostname is already in use"));
+    }
+    Ok(wish)
+}
+
+/// The tenant of the path, when the caller confirms its host name.
+fn confirmed(context: &Context<'_>) -> Result<Document, Refusal> {
+    let tenant = asked(context)?;
+    let host = context.header("qlik-confirm-hostname").unwrap_or_default().to_ascii_lowercase();
+    let hostnames = tenant["hostnames"].as_array().cloned().unwrap_or_default();
+    if hostnames.iter().any(|held| *held == *host) {
+        return Ok(tenant);
+    }
+    let detail = "the header qlik-confirm-hostname does not name a host of the tenant";
+    Err(Refusal::new(StatusCode::PRECONDITION_FAILED, "HTTP-412", "Precondition failed").detail(detail))
+}
+
+fn deactivate(context: &mut Context<'_>) -> Handled {
+    let mut tenant = (*confirmed(context)?).clone();
+    let days = match context.body.get("purgeAfterDays") {
+        None | Some(Value::Null) => 30,
+        Some(days) => days.as_i64().filter(|days| (10..=90).contains(days)).ok_or_else(|| {
+            Refusal::bad_request("purgeAfterDays must be a whole number from 10 to 90").pointer("/purgeAfterDays")
+        })?,
+    };
+    let ends = context.now + jiff::SignedDuration::from_hours(24 * days);
+    // The day is what counts: the published example ends at midnight.
+    let ends = format!("{}T00:00:00.000Z", ends.strftime("%Y-%m-%d"));
+    let (id, now) = (text(&tenant, "id").to_owned(), context.timestamp());
+    // Asking again starts the countdown anew.
+    patch::set(&mut tenant, "/status", json!("disabled"));
+    patch::set(&mut tenant, "/statusLastUpdatedAt", json!(now));
+    patch::set(&mut tenant, PURGE, json!(ends));
+    context.put_in(&Scope::Organization, "tenants", &id, tenant);
+    Ok(Answer::ok(&json!({"id": id, "status": "disabled", "estimatedPurgeDate": ends})))
+}
+
+fn reactivate(context: &mut Context<'_>) -> Handled {
+    let mut tenant = (*confirmed(context)?).clone();
+    let id = text(&tenant, "id").to_owned();
+    if text(&tenant, "status") != "active" {
+        if text(&tenant, PURGE).parse::<jiff::Timestamp>().is_ok_and(|ends| ends <= context.now) {
+            return Err(Refusal::not_found(MISSING));
+        }
+        room(context, text(&tenant, "region"))?;
+        patch::set(&mut tenant, "/status", json!("active"));
+        patch::set(&mut tenant, "/statusLastUpdatedAt", json!(context.timestamp()));
+        if let Some(fields) = tenant.as_object_mut() {
+            fields.remove(PURGE);
+        }
+        context.put_in(&Scope::Organization, "tenants", &id, tenant);
+    }
+    Ok(Answer::ok(&json!({"id": id, "status": "active"})))
 }
