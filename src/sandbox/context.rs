@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::collection::Collection;
 use super::hosts::Place;
 use super::ids;
+use super::multipart::Part;
 use super::refusal::Refusal;
 use super::state::{Document, SELF, Scope, State};
 use super::store::Change;
@@ -37,6 +38,8 @@ pub(super) struct Context<'r> {
     pub(super) bytes: &'r Bytes,
     /// The body as JSON; null when it is none.
     pub(super) body: Value,
+    /// The parts of a form.
+    pub(super) parts: Vec<Part>,
     /// What the bearer token grants; none for operations that need none.
     pub(super) grant: Option<Grant>,
     pub(super) now: Timestamp,
@@ -75,6 +78,7 @@ impl<'r> Context<'r> {
             headers: asked.headers,
             bytes: asked.bytes,
             body: Value::Null,
+            parts: Vec::new(),
             grant: None,
             now: asked.now,
             random: asked.random,
@@ -94,6 +98,11 @@ impl<'r> Context<'r> {
     /// A variable of the path.
     pub(super) fn var(&self, name: &str) -> String {
         self.vars.get(name).cloned().unwrap_or_default()
+    }
+
+    /// A part of the form.
+    pub(super) fn part(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().find(|part| part.name == name)
     }
 
     /// A query parameter, its first value.

@@ -3,7 +3,6 @@
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use serde_json::Value;
 
 use super::context::{Answer, Asked, Context, Handled, text};
 use super::hosts::{self, Place};
@@ -138,19 +137,15 @@ fn handle(method: &Method, context: &mut Context<'_>, violations: &mut Vec<Viola
         let title = format!("{} is not simulated", operation.id);
         return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "SANDBOX-501", &title));
     };
-    context.vars = vars;
-    context.body = body(context).inspect_err(|refusal| violated(operation.id, format!("{refusal:?}")))?;
+    let read = published::read(operation, context.header("content-type"), context.bytes)
+        .inspect_err(|refusal| violated(operation.id, refusal.to_string()))?;
+    let checked = published::check(operation, &vars, &context.query, context.headers, context.bytes, &read);
+    checked.map_err(|found| {
+        found.iter().for_each(|one| violated(operation.id, one.to_string()));
+        published::refuse(operation, &found)
+    })?;
+    (context.vars, context.body, context.parts) = (vars, read.body, read.parts);
     handler(context)
-}
-
-/// The body as JSON: what is declared as JSON must be it, other kinds are left to the handler.
-fn body(context: &Context<'_>) -> Result<Value, Refusal> {
-    let kind = context.header("content-type").unwrap_or("application/json");
-    if context.bytes.is_empty() || !kind.to_ascii_lowercase().contains("json") {
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(context.bytes)
-        .map_err(|error| Refusal::bad_request(format!("the request body is not JSON: {error}")))
 }
 
 /// What the request's token or session grants, when it is good on this host.

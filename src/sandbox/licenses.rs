@@ -103,7 +103,7 @@ fn list(context: &mut Context<'_>) -> Handled {
         seats.retain(|seat| users.find_exact("subject", text(seat, "subject")).is_none());
     }
     paging::sort(context, &mut seats, &["subject", "type", "created", "excess"], "")?;
-    page_as(context, seats, Paging::forward("page", 20, 100), |_, seat| {
+    page_as(context, seats, Paging::forward("page", 20, 100).without_self(), |_, seat| {
         json!({
             "subject": seat["subject"], "type": seat["type"], "excess": seat["excess"], "created": seat["created"],
         })

@@ -33,7 +33,8 @@
 //! ```
 //!
 //! - `context.var("id")` is a variable of the path, `context.parameter("name")` one of the query, `context.body` the
-//!   JSON body, `context.bytes` the raw one.
+//!   JSON body, `context.bytes` the raw one, `context.part("file")` a part of a form. All of them have passed the contract's check;
+//!   `published::refuse` is the place for a service's own code for requests that do not.
 //! - `collection(name).find(field, text)` is a look-up without regard to case, `find_exact` one with it; a field
 //!   listed in `collection::keys` is looked up without a walk.
 //! - Refuse with `Err(Refusal::...)`: the error body takes the form of the service by the path (`Shape::of`).
@@ -53,6 +54,7 @@ mod hosts;
 mod ids;
 mod licenses;
 mod login;
+mod multipart;
 mod oauth;
 mod paging;
 mod patch;

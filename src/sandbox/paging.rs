@@ -19,22 +19,29 @@ pub(super) struct Paging {
     prev: &'static str,
     default: usize,
     max: usize,
+    /// Whether a page links to itself.
+    own: bool,
 }
 
 impl Paging {
     /// `next` and `prev`.
     pub(super) const fn next_prev(default: usize, max: usize) -> Self {
-        Self { next: "next", prev: "prev", default, max }
+        Self { next: "next", prev: "prev", default, max, own: true }
     }
 
     /// `startingAfter` and `endingBefore`.
     pub(super) const fn after_before(default: usize, max: usize) -> Self {
-        Self { next: "startingAfter", prev: "endingBefore", default, max }
+        Self { next: "startingAfter", prev: "endingBefore", default, max, own: true }
+    }
+
+    /// The same without a page's link to itself, as licences have it.
+    pub(super) const fn without_self(self) -> Self {
+        Self { own: false, ..self }
     }
 
     /// One parameter for the next page only: `page`, `cursor` or `offset`.
     pub(super) const fn forward(parameter: &'static str, default: usize, max: usize) -> Self {
-        Self { next: parameter, prev: "", default, max }
+        Self { next: parameter, prev: "", default, max, own: true }
     }
 }
 
@@ -114,7 +121,9 @@ impl Window {
             let mark = if query.is_empty() { "" } else { "?" };
             json!({"href": context.link(&format!("{}{mark}{query}", context.path))})
         };
-        links.insert("self".to_owned(), query(None));
+        if paging.own {
+            links.insert("self".to_owned(), query(None));
+        }
         if self.range.end < documents.len() {
             let cursor = write(&documents[self.range.end], self.range.end);
             links.insert("next".to_owned(), query(Some((paging.next, cursor))));

@@ -149,6 +149,12 @@ impl Refusal {
     }
 }
 
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.detail.as_deref().unwrap_or(&self.title))
+    }
+}
+
 /// The forms in which Qlik's services write errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -180,6 +186,7 @@ impl Shape {
         match (first, second, third) {
             (Some("oauth" | "login"), ..) => Self::Worded,
             (Some("api"), Some("v1"), Some(service)) => match service {
+                "tenants" => Self::Worded,
                 "users" | "groups" | "roles" => Self::Numbered,
                 "spaces" => Self::Doubled,
                 "licenses" => Self::Licence,

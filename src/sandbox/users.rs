@@ -220,10 +220,9 @@ fn delete(context: &mut Context<'_>) -> Handled {
 }
 
 const LISTS: &[&str] = &["/assignedRoles", "/assignedGroups"];
-const PLAIN: &[&str] = &["/name", "/email", "/preferredZoneinfo", "/preferredLocale", "/status", "/inviteExpiry"];
+const PLAIN: &[&str] = &["/name", "/preferredZoneinfo", "/preferredLocale", "/status", "/inviteExpiry"];
 const REPLACES: &[&str] = &[
     "/name",
-    "/email",
     "/preferredZoneinfo",
     "/preferredLocale",
     "/status",

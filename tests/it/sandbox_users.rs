@@ -59,6 +59,11 @@ fn bad_users_are_refused() {
     ] {
         assert_eq!(cloud.post(&host, "/api/v1/users", body.clone()).status, 400, "{body}");
     }
+    let odd = cloud.post(&host, "/api/v1/users", json!({"subject": "a", "assignedRole": []}));
+    assert_eq!(odd.status, 400);
+    let detail = odd.body["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("`assignedRole`") && detail.contains("`assignedRoles`"), "{detail}");
+    assert_eq!(cloud.sandbox.violations().last().unwrap().message, detail);
     let missing = cloud.get(&host, "/api/v1/users/0123");
     assert_eq!((missing.status, &*missing.code()), (404, "USERS-7"));
     assert_eq!(missing.body["errors"][0]["status"], 404);
