@@ -11,6 +11,7 @@ mod fault;
 mod published;
 mod route;
 mod schema;
+mod secrets;
 mod text;
 mod violation;
 mod walk;
@@ -25,11 +26,13 @@ use crate::operation::Effect;
 pub use check::{Asked, Sent, Strictness};
 pub use published::{BodyFacts, BodyKind, Paging, Parameter, ParameterPlace, Published, Role, Tier};
 pub use route::PathVars;
+pub use secrets::replace_secrets;
 pub use violation::{Place, Violation};
 
 use amendments::Amendments;
 use route::Routes;
 use schema::{Lazy, Named};
+use secrets::Secrets;
 use text::Text;
 
 const COMPRESSED: &[u8] = include_bytes!("../../contract/openapi.json.gz");
@@ -67,6 +70,7 @@ pub struct Contract {
     amendments: OnceLock<Amendments>,
     components: Option<Text>,
     named: OnceLock<Named>,
+    secrets: OnceLock<Secrets>,
 }
 
 /// An operation that is found at once and read when somebody asks for its facts.
@@ -90,6 +94,7 @@ impl Contract {
             amendments: OnceLock::new(),
             components: None,
             named: OnceLock::new(),
+            secrets: OnceLock::new(),
         };
         let mut paths = None;
         for (name, value) in document.members() {
@@ -130,6 +135,10 @@ impl Contract {
             let lazy = |(name, text)| (name, Lazy::new(text, self.amendments().schema(name)));
             schemas.into_iter().flat_map(Text::members).map(lazy).collect()
         })
+    }
+
+    fn secrets(&self) -> &Secrets {
+        self.secrets.get_or_init(secrets::read)
     }
 
     /// The shared response that `reference` names.

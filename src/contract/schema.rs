@@ -238,6 +238,11 @@ impl Schema {
         self.properties.iter().map(|(name, schema)| (*name, schema))
     }
 
+    #[cfg(test)]
+    pub(super) fn has_open_members(&self) -> bool {
+        matches!(self.additional, Additional::Like(_) | Additional::Any)
+    }
+
     /// Adds the names of all members known here or in any part this is composed of. `false` when a part leaves its
     /// members open, so that no name can be called unknown.
     pub(super) fn known(&self, names: &mut Vec<&'static str>) -> bool {

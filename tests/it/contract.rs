@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tenantry::contract::{Asked, Role, Sent, Strictness, Tier, Violation, contract};
+use tenantry::contract::{Asked, Role, Sent, Strictness, Tier, Violation, contract, replace_secrets};
 use tenantry::operation::Effect;
 
 fn variables(values: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -542,4 +542,83 @@ proptest! {
             let _ = contract().find(&method, &path);
         }
     }
+}
+
+#[test]
+fn secrets_in_a_request_are_found_where_they_are() {
+    let find = |id: &str, body: Value| contract().operation(id).expect(id).secrets_in_request(&body);
+    assert_eq!(find("createTenant", json!({ "licenseKey": "k", "datacenter": "d" })), ["/licenseKey"]);
+    assert!(find("createTenant", json!({ "licenseKey": { "$secret": "k" } })).is_empty());
+    assert!(find("createSpace", json!({ "licenseKey": "k" })).is_empty());
+    assert_eq!(
+        find("createIdp", json!({ "options": { "clientId": "c", "clientSecret": "s" }, "pendingOptions": "x" })),
+        ["/options/clientSecret"]
+    );
+    assert_eq!(
+        find(
+            "createWebhook",
+            json!({ "name": "n", "secret": "s", "headers": { "a/b": "x", "c": { "$secret": "y" } } })
+        ),
+        ["/headers/a~1b", "/secret"]
+    );
+    assert_eq!(
+        find("createAutomationConnection", json!({ "params": [{ "name": "k", "value": "v" }, { "name": "l" }] })),
+        ["/params/0/value"]
+    );
+    assert_eq!(
+        find(
+            "createDataConnection",
+            json!({ "connectionProperties": { "host": "h", "Password": "p", "auth": [{ "api_key": "k" }],
+                "tokenUrl": "u", "credentialsId": "i", "clientSecret": { "a": "x", "b": [1, "y"] } } })
+        ),
+        [
+            "/connectionProperties/Password",
+            "/connectionProperties/auth/0/api_key",
+            "/connectionProperties/clientSecret/a",
+            "/connectionProperties/clientSecret/b/1",
+        ]
+    );
+}
+
+#[test]
+fn secrets_in_a_patch_are_found_by_the_path_that_is_changed() {
+    let find = |id: &str, body: Value| contract().operation(id).expect(id).secrets_in_request(&body);
+    let change = |path: &str, value: Value| {
+        json!([{ "op": "replace", "path": "/description", "value": "d" },
+        { "op": "replace", "path": path, "value": value }])
+    };
+    assert_eq!(find("patchIdp", change("/pendingOptions/clientSecret", json!("s"))), ["/1/value"]);
+    assert_eq!(
+        find("patchIdp", change("/pendingOptions", json!({ "clientId": "c", "clientSecret": "s" }))),
+        ["/1/value/clientSecret"]
+    );
+    assert_eq!(find("patchWebhook", change("/headers", json!({ "authorization": "s" }))), ["/1/value/authorization"]);
+    assert_eq!(find("patchWebhook", change("/headers/authorization", json!("s"))), ["/1/value"]);
+    assert_eq!(find("patchDataConnection", change("/connectionProperties/password", json!("s"))), ["/1/value"]);
+    assert_eq!(find("patchDataConnection", change("/connectionProperties/auth/password", json!("s"))), ["/1/value"]);
+    assert!(find("patchDataConnection", change("/connectionProperties/host", json!("s"))).is_empty());
+    assert!(find("patchIdp", change("/options/realm", json!("s"))).is_empty());
+    assert!(find("patchIdp", json!([1, { "path": 1 }, { "path": "/options/clientSecret" }])).is_empty());
+}
+
+#[test]
+fn secrets_in_an_answer_are_found_and_replaced() {
+    let published = contract().operation("getAutomations").unwrap();
+    let mut body = json!({ "data": [{ "id": "1", "executionToken": "t1" }, { "id": "2", "executionToken": null },
+        { "id": "3", "executionToken": "t3" }] });
+    let pointers = published.secrets_in_response(&body);
+    assert_eq!(pointers, ["/data/0/executionToken", "/data/2/executionToken"]);
+    replace_secrets(&mut body, &pointers, |pointer, text| json!({ "$secret": format!("{pointer}={text}") }));
+    assert_eq!(body["data"][0]["executionToken"], json!({ "$secret": "/data/0/executionToken=t1" }));
+    assert_eq!(body["data"][2]["executionToken"], json!({ "$secret": "/data/2/executionToken=t3" }));
+    assert!(published.secrets_in_response(&body).is_empty());
+    assert!(published.answers_secrets() && !contract().operation("getSpaces").unwrap().answers_secrets());
+
+    let find = |id: &str, body: Value| contract().operation(id).expect(id).secrets_in_response(&body);
+    assert_eq!(find("requestOauthToken", json!({ "access_token": "a", "token_type": "bearer" })), ["/access_token"]);
+    assert_eq!(find("createApiKey", json!({ "id": "i", "token": "a" })), ["/token"]);
+    assert_eq!(find("createOAuthClientSecret", json!({ "clientSecret": "a", "hint": "ab" })), ["/clientSecret"]);
+    assert_eq!(find("getLicenseOverview", json!({ "licenseKey": "a" })), ["/licenseKey"]);
+    // A page of a list is no secret, whatever its cursor is called.
+    assert!(find("getDataAlerts", json!({ "links": { "next": { "token": "t" } } })).is_empty());
 }
