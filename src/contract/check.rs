@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use serde_json::Value;
 
-use super::published::{BodyFacts, BodyKind, Parameter, ParameterPlace, Published};
+use super::published::{Answer, BodyFacts, BodyKind, Parameter, ParameterPlace, Published};
 use super::route::PathVars;
 use super::schema::{Format, Lazy, Schema, Types};
 use super::text::Text;
@@ -176,9 +176,8 @@ impl Published {
         for parameter in self.parameters_in(ParameterPlace::Header) {
             match headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(parameter.name)) {
                 Some((_, Some(value))) => parameter.check(value, violations),
-                Some((_, None)) => {}
                 None if parameter.required => violations.push(parameter.missing()),
-                None => {}
+                Some((_, None)) | None => {}
             }
         }
     }
@@ -232,35 +231,37 @@ impl Published {
                     .hint(Some(format!("published are {published}"))),
             ]);
         };
-        let violations = match (body, answer) {
+        let violations = match (body, &answer.schema) {
             (Some(value), Some(schema)) => {
                 let manner = Manner { request: false, unknown: strictness == Strictness::Exact };
                 faults(schema.get(), value, manner, Place::Body, "the body")
             }
-            (None, Some(_)) => vec![Violation::new(Place::Body, "", format!("{status} of {} has a body", self.id))],
+            (None, Some(_)) if strictness == Strictness::Exact || status < 400 => {
+                vec![Violation::new(Place::Body, "", format!("{status} of {} has a body", self.id))]
+            }
             (Some(_), None) if strictness == Strictness::Exact => {
                 vec![Violation::new(Place::Body, "", format!("{status} of {} has no JSON body", self.id))]
             }
-            (_, None) => Vec::new(),
+            (None, Some(_)) | (_, None) => Vec::new(),
         };
         if violations.is_empty() { Ok(()) } else { Err(violations) }
     }
 
-    /// The JSON schema of the answer with this status (`None` inside: no JSON body). `None`: not published.
-    fn answer(&self, status: u16) -> Option<Option<&Lazy>> {
+    /// What is published of the answer with this status.
+    fn answer(&self, status: u16) -> Option<&Answer> {
         let answers = self.answers();
         let exact = status.to_string();
         let range = format!("{}XX", status / 100);
-        let of = |wanted: &str| answers.iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted));
-        of(&exact).or_else(|| of(&range)).or_else(|| of("default")).map(|(_, schema)| schema.as_ref())
+        let of = |wanted: &str| answers.iter().find(|answer| answer.status.eq_ignore_ascii_case(wanted));
+        of(&exact).or_else(|| of(&range)).or_else(|| of("default"))
     }
 
-    /// Each published status and the schema of its JSON body.
-    pub(super) fn answers(&self) -> &[(&'static str, Option<Lazy>)] {
+    /// The published answers.
+    pub(super) fn answers(&self) -> &[Answer] {
         self.answers.get_or_init(|| self.read_answers())
     }
 
-    fn read_answers(&self) -> Vec<(&'static str, Option<Lazy>)> {
+    fn read_answers(&self) -> Vec<Answer> {
         let responses = self.text.get("responses").into_iter().flat_map(Text::members);
         responses
             .map(|(status, answer)| {
@@ -269,7 +270,8 @@ impl Published {
                     None => answer,
                 };
                 let json = answer.get("content").and_then(|content| content.get("application/json"));
-                (status, json.and_then(|json| json.get("schema")).map(|schema| Lazy::new(schema, None)))
+                let schema = json.and_then(|json| json.get("schema")).map(|schema| Lazy::new(schema, None));
+                Answer { status, schema }
             })
             .collect()
     }

@@ -1,6 +1,6 @@
 //! The published operations of Qlik Cloud, as data.
 //!
-//! [`contract`] gives the one [`Contract`] there is: Qlik's OpenAPI document, embedded and read where somebody looks.
+//! [`contract`] gives the one [`Contract`] there is: Qlik's `OpenAPI` document, embedded and read where somebody looks.
 //! It answers which operation an id or a request means, what performing it does to the world ([`Effect`]), which rate
 //! limit it counts on, how it is paged, whether a request is one Qlik would understand, and which fields are secrets.
 //! What the document holds and how it was made stands in `contract/README.md`.
@@ -164,6 +164,13 @@ impl Contract {
     #[must_use]
     pub fn nearest(&self, id: &str) -> Vec<&'static str> {
         violation::nearest(id, self.entries.iter().map(|entry| entry.id), 0.6)
+    }
+
+    /// The datacenters a tenant can be created in, each with the region its host names carry: `eu-west-1`, `eu`. Data,
+    /// because one cannot be derived from the other.
+    pub fn datacenters(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let map = self.operation("createTenant").and_then(|create| create.text.get("x-datacenter-region"));
+        map.into_iter().flat_map(Text::members).filter_map(|(datacenter, region)| Some((datacenter, region.as_str()?)))
     }
 
     /// All operations, in the order of the document.

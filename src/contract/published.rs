@@ -55,8 +55,17 @@ pub struct Published {
     pub statuses: Vec<&'static str>,
     pub(super) takes_rest: bool,
     pub(super) text: Text,
-    /// The schema of each status's JSON body, read when an answer is first checked.
-    pub(super) answers: OnceLock<Vec<(&'static str, Option<Lazy>)>>,
+    /// Read when an answer is first checked.
+    pub(super) answers: OnceLock<Vec<Answer>>,
+}
+
+/// A published answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// As written: `200`, `4XX`, `default`.
+    pub(super) status: &'static str,
+    /// The schema of its JSON body, when it has one.
+    pub(super) schema: Option<Lazy>,
 }
 
 /// A rate limit that operations share.

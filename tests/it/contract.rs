@@ -6,7 +6,7 @@ use http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tenantry::contract::{Asked, Role, Sent, Strictness, Tier, Violation, contract, replace_secrets};
-use tenantry::operation::Effect;
+use tenantry::operation::{Body, Effect, Host, Request};
 
 fn variables(values: &[(&str, &str)]) -> BTreeMap<String, String> {
     values.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
@@ -150,6 +150,13 @@ fn facts_that_a_client_lives_by() {
 }
 
 #[test]
+fn a_region_has_its_datacenter() {
+    let datacenters: BTreeMap<_, _> = contract().datacenters().collect();
+    assert_eq!(datacenters.len(), 7);
+    assert_eq!((datacenters["eu-west-1"], datacenters["ap-southeast-2"]), ("eu", "sg"));
+}
+
+#[test]
 fn paged_lists_tell_their_cursor_and_limits() {
     let paging = |id: &str| {
         let paging = contract().operation(id).expect(id).paging.expect(id);
@@ -166,7 +173,7 @@ fn paged_lists_tell_their_cursor_and_limits() {
     assert_eq!(contract().operations().filter(|published| published.is_paged()).count(), 82);
 }
 
-fn asked<'r>(id: &str, body: &'r Value) -> Result<(), Vec<Violation>> {
+fn asked(id: &str, body: &Value) -> Result<(), Vec<Violation>> {
     contract().operation(id).expect(id).check(&Asked::body(Sent::Json(body)))
 }
 
@@ -222,14 +229,15 @@ fn a_wrong_body_is_told_by_field_allowed_values_and_nearest_name() {
         ("getSpaces", json!({ "name": "x" })),
         ("importApp", json!({ "name": "x" })),
     ];
-    let mut screen = String::new();
-    for (id, body) in cases {
-        let shown: String = body.to_string().chars().take(110).collect();
-        screen.push_str(&format!("{id} {shown}\n"));
-        for line in told(asked(id, &body)).lines() {
-            screen.push_str(&format!("    {line}\n"));
-        }
-    }
+    let screen: Vec<String> = cases
+        .iter()
+        .map(|(id, body)| {
+            let shown: String = body.to_string().chars().take(110).collect();
+            let told = told(asked(id, body)).replace('\n', "\n    ");
+            format!("{id} {shown}\n    {told}")
+        })
+        .collect();
+    let screen = screen.join("\n");
     insta::assert_snapshot!(screen);
 }
 
@@ -441,6 +449,29 @@ fn wrong_query_parameters_path_variables_and_headers_are_told() {
 }
 
 #[test]
+fn a_request_is_checked_as_a_playbook_asks_it() {
+    let published = contract().operation("createSpaceAssignment").unwrap();
+    let request = |path: &str, body: Value| Request {
+        host: Host::Tenant("t.eu.qlikcloud.com".to_owned()),
+        method: Method::POST,
+        path: path.to_owned(),
+        query: vec![("notify".to_owned(), "x".to_owned())],
+        headers: BTreeMap::new(),
+        body: Body::Json(body),
+        next: None,
+    };
+    let right = json!({ "type": "group", "assigneeId": "g", "roles": ["consumer"] });
+    insta::assert_snapshot!(
+        told(published.check_request(&request("/api/v1/spaces/s/assignments", right.clone()))),
+        @"unknown query parameter `notify`; createSpaceAssignment takes no query parameters"
+    );
+    insta::assert_snapshot!(
+        told(published.check_request(&request("/api/v1/spaces/s/shares", right))),
+        @"`POST /api/v1/spaces/s/shares` is not createSpaceAssignment (POST /api/v1/spaces/{spaceId}/assignments)"
+    );
+}
+
+#[test]
 fn parts_of_a_form_are_checked_by_name() {
     let tags = json!({ "tags": ["halyard"] });
     let name = json!("brand");
@@ -532,6 +563,9 @@ proptest! {
             let _ = published.check(&Asked::body(Sent::Json(&document)));
             for status in [200, 201, 207, 400] {
                 let _ = published.check_response(status, Some(&document), Strictness::Exact);
+            }
+            for pointer in published.secrets_in_request(&document).iter().chain(&published.secrets_in_response(&document)) {
+                prop_assert!(document.pointer(pointer).is_some_and(Value::is_string), "{}", pointer);
             }
         }
     }
