@@ -1,13 +1,13 @@
 //! Performs operations: finds the address, shows the token, keeps the limits, tries again, and reads the answer.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, debug_span};
 use url::Url;
@@ -15,25 +15,22 @@ use url::Url;
 use super::addresses::{Addresses, Base};
 use super::answer::{self, Expected};
 use super::compose;
-use super::credentials::{Access, Credentials, OauthClient};
+use super::credentials::{Access, Credentials};
 use super::disclosed::Disclosed;
 use super::limiter::{Limiter, Quota};
-use super::payload::Payload;
+use super::payload::Payload as Sendable;
 use super::retry::{Attempts, Remedy, RetryPolicy, Setback, is_harmless_to_repeat};
-use super::tokens::{Fetched, Token, Tokens};
+use super::tokens::Tokens;
 use super::transport::{Incoming, Outgoing, Transport};
-use crate::contract::{Published, Tier, contract};
-use crate::operation::secret::SecretStore;
+use crate::contract::{Published, Tier, contract, replace_secrets};
+use crate::operation::secret::{self, SecretStore};
 use crate::operation::{
-    Call, Effect, Failure, FailureKind, HeaderText, Host, Key, Operation, Outcome, Request, Response,
+    Call, Effect, Failure, FailureKind, HeaderText, Host, Key, Operation, Outcome, Payload, Request, Response,
 };
 use crate::surroundings::{Clock, Random};
 
-/// How long a token lives when its answer does not say (<https://qlik.dev/authenticate/oauth/>: six hours).
-const TOKEN_LIFE: Duration = Duration::from_secs(6 * 3600);
-
-/// No token is believed to live longer.
-const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+/// What the client calls itself.
+pub(super) const AGENT: &str = concat!("tenantry/", env!("CARGO_PKG_VERSION"));
 
 /// Headers an operation may not set: they belong to the connection.
 const RESERVED: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "cookie", "expect"];
@@ -62,11 +59,11 @@ pub struct Settings {
 /// One client serves any number of runs at once, on one runtime: tokens and limits are shared.
 pub struct Client<T> {
     transport: T,
-    settings: Settings,
-    tokens: Tokens,
+    pub(super) settings: Settings,
+    pub(super) tokens: Tokens,
     limiter: Limiter,
     /// Hosts of tenants this client has created, and when.
-    newcomers: Mutex<HashMap<String, Instant>>,
+    pub(super) newcomers: Mutex<HashMap<String, Instant>>,
 }
 
 /// A request that is the same at every attempt.
@@ -75,7 +72,7 @@ struct Prepared {
     method: Method,
     url: Url,
     headers: HeaderMap,
-    body: Payload,
+    body: Sendable,
     quota: Quota,
     expected: Expected,
     effect: Effect,
@@ -176,7 +173,7 @@ impl<T: Transport> Client<T> {
             value.set_sensitive(header == AUTHORIZATION || matches!(text, HeaderText::Bearer(_)));
             headers.insert(header, value);
         }
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tenantry/", env!("CARGO_PKG_VERSION"))));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let quota = quota(published, &request.method);
         let effect = operation.effect;
         Ok(Prepared { base, method: request.method.clone(), url, headers, body, quota, expected, effect, bearer })
@@ -255,7 +252,7 @@ impl<T: Transport> Client<T> {
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {}
                 StatusCode::SEE_OTHER => {
                     method = Method::GET;
-                    body = Payload::default();
+                    body = Sendable::default();
                     headers.remove(CONTENT_TYPE);
                 }
                 _ => {
@@ -276,7 +273,7 @@ impl<T: Transport> Client<T> {
     }
 
     /// One exchange within the limits.
-    async fn exchange(
+    pub(super) async fn exchange(
         &self,
         base: &Base,
         quota: &Quota,
@@ -313,7 +310,7 @@ impl<T: Transport> Client<T> {
     }
 
     /// Reads an answer that says no, and pauses the lane when it was one too many.
-    fn setback(&self, base: &Base, quota: &Quota, incoming: &Incoming, is_write: bool) -> Setback {
+    pub(super) fn setback(&self, base: &Base, quota: &Quota, incoming: &Incoming, is_write: bool) -> Setback {
         let failure = answer::refusal(incoming, is_write);
         let asked = || answer::retry_after(&incoming.headers, &failure, self.settings.clock.now());
         let remedy = match incoming.status {
@@ -338,143 +335,22 @@ impl<T: Transport> Client<T> {
         Setback { failure, remedy }
     }
 
-    /// What to show as bearer at `base`.
-    async fn bearer(&self, base: &Base, access: &Access) -> Result<Token, Failure> {
-        match access {
-            Access::ApiKey(name) => {
-                let text = self.settings.secrets.read(name).await?;
-                Ok(Token { text: Arc::new(text), serial: 0 })
-            }
-            Access::Client(client) => self.tokens.get(base.key(), || self.fetch_token(base, client)).await,
-        }
-    }
-
-    /// Asks the host for a token.
-    async fn fetch_token(&self, base: &Base, client: &OauthClient) -> Result<Fetched, Failure> {
-        let secret = self.settings.secrets.read(&client.secret).await?;
-        let mut secrets = Disclosed::default();
-        let body = json!({
-            "client_id": client.id,
-            "client_secret": secret.expose_secret(),
-            "grant_type": "client_credentials",
-        });
-        secrets.add(Arc::new(secret));
-        let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("tenantry/", env!("CARGO_PKG_VERSION"))));
-        let outgoing = Outgoing {
-            method: Method::POST,
-            url: base.at("/oauth/token", &[])?,
-            base: base.url.clone(),
-            host: base.host.clone(),
-            headers,
-            body: Payload::bytes("application/json", body.to_string()),
-        };
-        let published = contract().find(&Method::POST, "/oauth/token").map(|(published, _)| published);
-        let quota = quota(published, &Method::POST);
-        let mut attempts = Attempts::new(&self.settings.retry, &self.settings.random, true, false);
-        let mut settling = Duration::from_millis(250);
-        loop {
-            let number = attempts.number();
-            let fetched = self
-                .ask_for_token(base, &quota, outgoing.clone(), &mut attempts)
-                .instrument(debug_span!("token", number))
-                .await;
-            let setback = match fetched {
-                Ok(fetched) => return Ok(fetched),
-                Err(setback) => setback,
-            };
-            let hidden = Setback { failure: secrets.hide_in_failure(setback.failure), remedy: setback.remedy };
-            if self.is_settling(base) && may_settle(&hidden.failure) {
-                debug!(code = %hidden.failure.code, "the tenant is new; waiting");
-                tokio::time::sleep(settling).await;
-                settling = (settling * 2).min(Duration::from_secs(2));
-                continue;
-            }
-            let pause = attempts.after(match hidden.remedy {
-                Remedy::NewToken => Setback::last(hidden.failure),
-                _ => hidden,
-            })?;
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    async fn ask_for_token(
-        &self,
-        base: &Base,
-        quota: &Quota,
-        outgoing: Outgoing,
-        attempts: &mut Attempts<'_>,
-    ) -> Result<Fetched, Setback> {
-        let incoming = self.exchange(base, quota, outgoing, attempts, false).await?;
-        if incoming.status.is_redirection() {
-            let title = format!("{} redirects the request for a token", base.host);
-            let failure = Failure::new(FailureKind::Refused, "tenantry/redirect", title)
-                .hint("Secrets are sent to one place only. Check the target's address.");
-            return Err(Setback::last(failure));
-        }
-        if !incoming.status.is_success() {
-            return Err(self.setback(base, quota, &incoming, false));
-        }
-        let response = answer::response(&incoming, Expected::Json).map_err(|mut failure| {
-            failure.kind = FailureKind::Refused;
-            // What this answer holds may be a token in a form nobody expected.
-            failure.detail = None;
-            Setback::last(failure)
-        })?;
-        token(response.json(), self.settings.clock.now()).ok_or_else(|| {
-            let title = format!("{} answered the request for a token without one", base.host);
-            Setback::last(Failure::new(FailureKind::Refused, answer::NOT_JSON, title))
-        })
-    }
-
-    fn is_settling(&self, base: &Base) -> bool {
-        let newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
-        newcomers.get(base.key()).is_some_and(|created| created.elapsed() < self.settings.retry.settling)
-    }
-
-    /// Remembers the hosts of a tenant that was just created.
-    fn note_tenant(&self, operation: &Operation, response: &Response) {
-        if operation.id != "createTenant" {
-            return;
-        }
-        let hosts = response.json().get("hostnames").and_then(Value::as_array);
-        let mut newcomers = self.newcomers.lock().unwrap_or_else(PoisonError::into_inner);
-        newcomers.retain(|_, created| created.elapsed() < self.settings.retry.settling);
-        for host in hosts.into_iter().flatten().filter_map(Value::as_str) {
-            if let Ok(base) = self.settings.addresses.base(&host.to_ascii_lowercase()) {
-                newcomers.insert(base.key().to_owned(), Instant::now());
-            }
-        }
-    }
-
     /// Puts the secrets that the service handed out into the store and references in their place.
-    #[expect(clippy::unused_self, reason = "the contract does not name secret fields yet")]
-    fn keep_secrets(&self, _key: &Key, _prepared: &Prepared, _operation: &Operation, _response: &mut Response) {}
-}
-
-/// The token in an answer, and how long it lives.
-fn token(answer: &Value, now: jiff::Timestamp) -> Option<Fetched> {
-    let fits = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    let text = answer.get("access_token").and_then(Value::as_str).filter(fits)?;
-    let seconds = answer.get("expires_in").and_then(|value| value.as_f64().or_else(|| value.as_str()?.parse().ok()));
-    let until = || {
-        let moment: jiff::Timestamp = answer.get("expires_at")?.as_str()?.parse().ok()?;
-        Duration::try_from(moment.duration_since(now)).ok()
-    };
-    let life =
-        seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).or_else(until).unwrap_or(TOKEN_LIFE);
-    Some(Fetched { text: SecretString::from(text), life: life.min(LONGEST_LIFE) })
-}
-
-/// Whether a host that is still being set up could have answered like this.
-fn may_settle(failure: &Failure) -> bool {
-    match failure.status {
-        Some(401) => failure.code == "LOGIN-2",
-        Some(404) => true,
-        Some(status) => status >= 500,
-        None => failure.code == super::TransportErrorKind::Unreachable.code(),
+    ///
+    /// Their names tell where they came from. With a `/` in them, they are never the name of a secret that a playbook or a
+    /// settings file may use; with the host in them, runs for different tenants keep theirs apart.
+    fn keep_secrets(&self, key: &Key, prepared: &Prepared, operation: &Operation, response: &mut Response) {
+        let Some(published) = contract().operation(&operation.id) else { return };
+        let Payload::Json(body) = &mut response.payload else { return };
+        let pointers = published.secrets_in_response(body);
+        replace_secrets(body, &pointers, |pointer, text| {
+            if text.is_empty() {
+                return json!(text);
+            }
+            let name = format!("answer/{}/{key}{pointer}", prepared.base.host);
+            self.settings.secrets.keep(&name, SecretString::from(text));
+            secret::reference(&name)
+        });
     }
 }
 
@@ -502,7 +378,7 @@ fn redirection(incoming: &Incoming) -> Option<String> {
     if redirects { incoming.headers.get(LOCATION)?.to_str().ok().map(str::to_owned) } else { None }
 }
 
-fn quota(published: Option<&'static Published>, method: &Method) -> Quota {
+pub(super) fn quota(published: Option<&'static Published>, method: &Method) -> Quota {
     match published {
         Some(published) => match published.tier {
             Tier::Tier1 => Quota::tier("tier1", published.per_minute),

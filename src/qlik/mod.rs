@@ -33,6 +33,7 @@ mod http_transport;
 mod limiter;
 mod payload;
 mod retry;
+mod sign_in;
 mod tokens;
 mod transport;
 

@@ -693,6 +693,20 @@ async fn secrets_reach_the_socket_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_secret_that_is_handed_out_goes_into_the_store() {
+    let made = json!({ "id": "k1", "description": "embed", "token": "canary-new-key" });
+    let scripted = Scripted::list(vec![Reply::json(201, made), Reply::ok()]);
+    let client = Client::new(scripted.clone(), settings());
+    let asked = operation("createApiKey", Effect::Create, Method::POST, "/api/v1/api-keys");
+    let response = perform(&client, &asked).await.unwrap();
+    let token = secret::reference(&format!("answer/{TENANT}/0:createApiKey#0/token"));
+    assert_eq!(response.json(), &json!({ "id": "k1", "description": "embed", "token": token }));
+    // And from there into another request.
+    perform(&client, &with(create(), |request| request.body = Body::Json(json!({ "key": token })))).await.unwrap();
+    assert_eq!(scripted.asked()[1].json(), json!({ "key": "canary-new-key" }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn traces_tell_tenant_operation_and_attempt_but_no_secret() {
     let written = Written::default();
     let lines = written.clone();
