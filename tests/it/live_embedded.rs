@@ -1,5 +1,6 @@
 //! The embedded sandbox: the same client, over a road that ends in this process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::Method;
@@ -54,6 +55,29 @@ async fn a_tenant_is_made_and_asked_who_is_there() {
 
     let mine = ask(&embedded, &on(operation("getMyTenant", Effect::Read, Method::GET, "/api/v1/tenants/me"))).await;
     assert_eq!(mine["hostnames"], tenant["hostnames"]);
+    for number in 0..4 {
+        let user =
+            json!({ "name": format!("User {number}"), "subject": format!("auth0|{number}"), "status": "invited" });
+        let create = operation("createUser", Effect::Create, Method::POST, "/api/v1/users");
+        ask(&embedded, &on(with(create, |request| request.body = Body::Json(user)))).await;
+    }
+    let (mut next, mut pages) = (None, 0);
+    let mut names = BTreeSet::new();
+    loop {
+        let page = on(with(operation("getUsers", Effect::Read, Method::GET, "/api/v1/users"), |request| {
+            request.query = vec![("limit".into(), "2".into())];
+            request.next = next.take();
+        }));
+        let page = ask(&embedded, &page).await;
+        names.extend(page["data"].as_array().unwrap().iter().map(|user| user["name"].to_string()));
+        pages += 1;
+        match page["links"]["next"]["href"].as_str() {
+            Some(link) => next = Some(link.to_owned()),
+            None => break,
+        }
+    }
+    // The four, and the bot that the first token made.
+    assert_eq!((names.len(), pages), (5, 3));
     assert_eq!(sandbox.violations(), []);
 }
 

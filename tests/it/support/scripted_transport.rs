@@ -115,6 +115,12 @@ impl Scripted {
         Self::service(move |_, before| replies.get(before).cloned().expect("no more requests than scripted"))
     }
 
+    /// Forgets what was asked, and begins the list anew.
+    pub(crate) fn again(self) -> Self {
+        self.0.asked.lock().unwrap().clear();
+        self
+    }
+
     /// Everything that was asked but tokens.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.all().into_iter().filter(|asked| !asked.is_token()).collect()
