@@ -68,7 +68,8 @@ pub struct Contract {
     /// The exceptions to the rule that the method tells the effect.
     effects: HashMap<String, Effect>,
     amendments: OnceLock<Amendments>,
-    components: Option<Text>,
+    document: Text,
+    components: OnceLock<Option<Text>>,
     named: OnceLock<Named>,
     secrets: OnceLock<Secrets>,
 }
@@ -92,19 +93,13 @@ impl Contract {
             routes: Routes::default(),
             effects: effects(),
             amendments: OnceLock::new(),
-            components: None,
+            document,
+            components: OnceLock::new(),
             named: OnceLock::new(),
             secrets: OnceLock::new(),
         };
-        let mut paths = None;
-        for (name, value) in document.members() {
-            match name {
-                "paths" => paths = Some(value),
-                "components" => contract.components = Some(value),
-                _ => {}
-            }
-        }
-        for (path, item) in paths.into_iter().flat_map(Text::members) {
+        // Everything behind the paths is left alone until a schema is wanted.
+        for (path, item) in document.open("paths").into_iter().flat_map(Text::members) {
             for (name, text) in item.members() {
                 let Some(method) = method(name) else { continue };
                 let id = text.get("operationId").and_then(Text::as_str).expect(EMBEDDED);
@@ -128,10 +123,14 @@ impl Contract {
         self.amendments.get_or_init(Amendments::read)
     }
 
+    fn components(&self) -> Option<Text> {
+        *self.components.get_or_init(|| self.document.get("components"))
+    }
+
     /// The schemas that have a name.
     fn named(&self) -> &Named {
         self.named.get_or_init(|| {
-            let schemas = self.components.and_then(|components| components.get("schemas"));
+            let schemas = self.components().and_then(|components| components.get("schemas"));
             let lazy = |(name, text)| (name, Lazy::new(text, self.amendments().schema(name)));
             schemas.into_iter().flat_map(Text::members).map(lazy).collect()
         })
@@ -143,7 +142,7 @@ impl Contract {
 
     /// The shared response that `reference` names.
     fn response(&self, reference: &str) -> Option<Text> {
-        self.components?.get("responses")?.get(reference.rsplit('/').next()?)
+        self.components()?.get("responses")?.get(reference.rsplit('/').next()?)
     }
 
     /// The operation with this operationId.

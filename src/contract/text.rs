@@ -56,6 +56,19 @@ impl Text {
         self.members().find(|(member, _)| *member == name).map(|(_, value)| value)
     }
 
+    /// The member called `name`, not cut off at its end: its members and items can be walked without having been skipped
+    /// over first.
+    pub(super) fn open(self, name: &str) -> Option<Self> {
+        let mut rest = self.0.strip_prefix('{')?;
+        loop {
+            let (member, value) = rest.strip_prefix('"')?.split_once("\":")?;
+            if member == name {
+                return Some(Self(value));
+            }
+            rest = split_value(value).1.strip_prefix(',')?;
+        }
+    }
+
     /// A string without escapes, as it stands.
     pub(super) fn as_str(self) -> Option<&'static str> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
@@ -122,5 +135,7 @@ mod tests {
         assert_eq!(text.get("f").unwrap().members().count(), 0);
         assert_eq!(text.get("g").unwrap().items().count(), 0);
         assert!(text.get("nothing").is_none());
+        assert_eq!(text.open("b").unwrap().items().count(), 4);
+        assert!(text.open("nothing").is_none());
     }
 }
