@@ -2,7 +2,7 @@
 
 pub mod contract;
 pub mod event;
-mod functions;
+pub mod functions;
 pub mod interpreter;
 pub mod operation;
 pub mod playbook;

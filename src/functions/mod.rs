@@ -1,1 +1,105 @@
-//! functions
+//! What a playbook can call: one file per Qlik resource.
+//!
+//! Each function decides which operations are needed, in which order, and what comes back; performing them is somebody
+//! else's work. Three files hold what all resources share: `request` makes operations from the contract, `converge` is
+//! the one way to *ensure* something, `options` reads the maps that scripts pass.
+//!
+//! Verbs mean the same everywhere: `ensure` reads, compares, and creates or changes only what differs; `get` fails when
+//! there is none, `find` gives `()`, `list` gives all pages. Fields carry Qlik's own names.
+
+#![allow(unreachable_pub, reason = "Rhai exports the public functions of a module, which nobody else can reach")]
+#![allow(clippy::unnecessary_box_returns, reason = "Rhai's errors are boxed everywhere")]
+#![allow(clippy::wildcard_imports, reason = "Rhai's export macros need all of its plugin prelude")]
+
+mod converge;
+mod csp_origins;
+mod globals;
+mod groups;
+mod identity_providers;
+mod keys;
+mod licenses;
+mod listing;
+mod local;
+mod login;
+mod operations;
+mod options;
+mod origins;
+mod render;
+mod request;
+mod roles;
+mod spaces;
+mod tenant_settings;
+mod tenants;
+mod themes;
+mod users;
+mod web_integrations;
+
+use std::sync::Arc;
+
+use rhai::{Engine, Module, Shared};
+
+use crate::render::Templates;
+
+/// The functions of one resource.
+struct Room {
+    /// The namespace of functions that are not methods: `tenants::ensure`.
+    namespace: Option<&'static str>,
+    module: Shared<Module>,
+}
+
+thread_local! {
+    /// Built once per thread and shared by all its engines: an engine per run then costs next to nothing.
+    static ROOMS: Vec<Room> = rooms();
+}
+
+fn rooms() -> Vec<Room> {
+    [
+        (None, globals::module()),
+        (Some("tenants"), tenants::module()),
+        (None, tenants::methods()),
+        (None, tenant_settings::methods()),
+        (None, licenses::methods()),
+        (None, identity_providers::methods()),
+        (Some("keys"), keys::module()),
+        (None, groups::methods()),
+        (None, roles::methods()),
+        (None, users::methods()),
+        (None, spaces::methods()),
+        (None, web_integrations::methods()),
+        (None, csp_origins::methods()),
+        (None, themes::methods()),
+        (None, login::methods()),
+        (None, operations::methods()),
+    ]
+    .map(|(namespace, module)| Room { namespace, module: Shared::new(module) })
+    .into()
+}
+
+/// Registers all of it. `render`, `render_text` and `bundle` use these templates.
+pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
+    engine
+        .register_type_with_name::<tenants::Tenant>("Tenant")
+        .register_type_with_name::<tenant_settings::Settings>("TenantSettings")
+        .register_type_with_name::<licenses::Licenses>("Licenses")
+        .register_type_with_name::<identity_providers::IdentityProviders>("IdentityProviders")
+        .register_type_with_name::<groups::Groups>("Groups")
+        .register_type_with_name::<groups::Group>("Group")
+        .register_type_with_name::<roles::Roles>("Roles")
+        .register_type_with_name::<users::Users>("Users")
+        .register_type_with_name::<users::User>("User")
+        .register_type_with_name::<spaces::Spaces>("Spaces")
+        .register_type_with_name::<spaces::Space>("Space")
+        .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
+        .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")
+        .register_type_with_name::<themes::Themes>("Themes")
+        .register_type_with_name::<render::BundleHandle>("Bundle");
+    ROOMS.with(|rooms| {
+        for room in rooms {
+            match room.namespace {
+                Some(namespace) => engine.register_static_module(namespace, room.module.clone()),
+                None => engine.register_global_module(room.module.clone()),
+            };
+        }
+    });
+    engine.register_global_module(Shared::new(render::module(templates)));
+}

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod contract;
+mod functions_driver;
+mod functions_tenants;
 mod layers;
 mod live;
 mod live_embedded;

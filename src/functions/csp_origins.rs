@@ -1,0 +1,229 @@
+use std::cell::Cell;
+
+use rhai::plugin::*;
+use rhai::{Array, Map as ScriptMap};
+use serde_json::{Map, Value, json};
+
+use super::converge::{self, Resource, Updated};
+use super::listing::Listing;
+use super::options::{invalid, options, script, scripts, text};
+use super::request::{Ask, text_of};
+use super::tenants::Tenant;
+use crate::event::FieldChange;
+use crate::operation::{Failure, FailureKind, Outcome, Payload};
+use crate::playbook::{Call, ScriptError};
+
+/// `tenant.csp_origins`.
+#[derive(Clone, Debug)]
+pub(super) struct CspOrigins(pub(super) Tenant);
+
+/// The directives an origin can be allowed for. Source: Qlik's csp-origins specification.
+const FLAGS: [&str; 13] = [
+    "childSrc",
+    "connectSrc",
+    "connectSrcWSS",
+    "fontSrc",
+    "formAction",
+    "frameAncestors",
+    "frameSrc",
+    "imgSrc",
+    "mediaSrc",
+    "objectSrc",
+    "scriptSrc",
+    "styleSrc",
+    "workerSrc",
+];
+
+const FIELDS: [&str; 16] = [
+    "origin",
+    "name",
+    "description",
+    "childSrc",
+    "connectSrc",
+    "connectSrcWSS",
+    "fontSrc",
+    "formAction",
+    "frameAncestors",
+    "frameSrc",
+    "imgSrc",
+    "mediaSrc",
+    "objectSrc",
+    "scriptSrc",
+    "styleSrc",
+    "workerSrc",
+];
+
+/// What a tenant's policy may hold (help.qlik.com, Managing Content Security Policy).
+const MAX_HEADER: usize = 6_144;
+const MAX_ENTRIES: usize = 256;
+
+struct Wanted<'t> {
+    tenant: &'t Tenant,
+    origin: String,
+    fields: Map<String, Value>,
+    listing: Listing,
+    looked: Cell<bool>,
+}
+
+impl Resource for Wanted<'_> {
+    fn scope(&self) -> String {
+        self.tenant.host_name().to_owned()
+    }
+
+    fn subject(&self) -> String {
+        format!("CSP origin {}", self.origin)
+    }
+
+    fn wanted(&self) -> &Map<String, Value> {
+        &self.fields
+    }
+
+    fn find(&self, call: &mut Call) -> Result<Option<Value>, ScriptError> {
+        let is_it = |held: &Value| held["origin"].as_str() == Some(&self.origin);
+        let found = self.listing.find(call, &self.origin, self.looked.replace(true), is_it, || all(self.tenant))?;
+        Ok(found.map(with_flags))
+    }
+
+    fn create(&self, call: &mut Call) -> Result<Outcome, ScriptError> {
+        if self.listing.len(call) >= MAX_ENTRIES {
+            return Err(call.refuse("tenantry/csp-full", format!("the tenant has {MAX_ENTRIES} CSP origins already")));
+        }
+        self.check_header(call, &Value::Null)?;
+        let mut body = self.fields.clone();
+        body.insert("origin".to_owned(), json!(self.origin));
+        self.tenant.ask("createCSPEntry", self.subject()).json(Value::Object(body)).attempt(call)
+    }
+
+    fn update(&self, call: &mut Call, current: &Value, _: &[FieldChange]) -> Result<Updated, ScriptError> {
+        self.check_header(call, current)?;
+        let id = text_of(call, "getCSPEntries", current, "id")?;
+        // The entry is replaced as a whole: what is not wanted otherwise stays as it is.
+        let mut body = Map::new();
+        for field in FIELDS {
+            if let Some(value) = self.fields.get(field).or_else(|| current.get(field)) {
+                body.insert(field.to_owned(), value.clone());
+            }
+        }
+        let response =
+            self.tenant.ask("updateCSPEntry", self.subject()).var("id", id).json(Value::Object(body)).send(call)?;
+        Ok(if response.json().is_object() { Updated::To(response.json().clone()) } else { Updated::InPlace })
+    }
+}
+
+impl Wanted<'_> {
+    /// Qlik refuses a header that grows too long only when it is too late for the page that needs it; so the header as it
+    /// is now is asked for, and what this origin adds is counted.
+    fn check_header(&self, call: &mut Call, current: &Value) -> Result<(), ScriptError> {
+        let on = |value: Option<&Value>| value.and_then(Value::as_bool) == Some(true);
+        let added = FLAGS.iter().filter(|flag| on(self.fields.get(**flag)) && !on(current.get(**flag))).count();
+        if added == 0 {
+            return Ok(());
+        }
+        let response = self.tenant.ask("getCSPHeader", "CSP header").send(call)?;
+        let length = match &response.payload {
+            Payload::Json(Value::String(header)) => header.len(),
+            Payload::Json(document) => document["Content-Security-Policy"].as_str().map_or(0, str::len),
+            Payload::Bytes(bytes) => bytes.len(),
+            Payload::Empty => 0,
+        };
+        // In each directive: a space and the origin, which may be written with a scheme.
+        let grown = length + added * (self.origin.len() + " wss://".len());
+        if grown <= MAX_HEADER {
+            return Ok(());
+        }
+        Err(call.throw(
+            Failure::new(
+                FailureKind::Denied,
+                "tenantry/csp-too-long",
+                format!("{} would make the CSP header longer than {MAX_HEADER} characters", self.subject()),
+            )
+            .detail(format!("it has {length} now and would have about {grown}"))
+            .hint("allow fewer origins, or each for fewer directives"),
+        ))
+    }
+}
+
+/// A flag that is not mentioned is off.
+fn with_flags(mut held: Value) -> Value {
+    for flag in FLAGS {
+        if held[flag].is_null() {
+            held[flag] = json!(false);
+        }
+    }
+    held
+}
+
+fn all(tenant: &Tenant) -> Ask {
+    tenant.ask("getCSPEntries", "CSP origins").query("limit", "100")
+}
+
+fn ensure(call: &mut Call, tenant: &Tenant, given: ScriptMap) -> Result<Value, ScriptError> {
+    let mut fields = options(call, given, &FIELDS)?;
+    let origin = text(call, &fields, "origin")?;
+    fields.shift_remove("origin");
+    if origin.chars().any(char::is_whitespace) || origin.contains([';', ',', '\'', '"']) {
+        return Err(invalid(call, format!("`{origin}` is not an origin of a content security policy"), None));
+    }
+    if origin.contains('*') {
+        return Err(invalid(
+            call,
+            format!("`{origin}` holds a wildcard"),
+            Some("name each host: a wildcard lets in whoever gets a name there".to_owned()),
+        ));
+    }
+    if let Some(flag) = FLAGS.iter().find(|flag| fields.get(**flag).is_some_and(|value| !value.is_boolean())) {
+        return Err(invalid(call, format!("`{flag}` must be true or false"), None));
+    }
+    let listing = Listing::of(call, tenant, "CSP origins");
+    let wanted = Wanted { tenant, origin, fields, listing, looked: Cell::new(false) };
+    let converged = converge::ensure(call, &wanted)?;
+    if converged.change.is_write() {
+        wanted.listing.wrote(call, &wanted.origin, converged.document.clone());
+    }
+    Ok(converged.document)
+}
+
+pub(super) fn methods() -> Module {
+    exported_module!(members)
+}
+
+#[export_module]
+#[allow(clippy::unwrap_used, reason = "in what Rhai generates")]
+mod members {
+    /// Makes sure the tenant's content security policy allows this origin for these directives; gives the entry as Qlik
+    /// describes it.
+    ///
+    /// Checks first that the header stays within Qlik's 6,144 characters and 256 entries.
+    ///
+    /// - `options`: `origin`, such as `"tiles.harbour.example"`, which names the entry; `name`, `description`; and the flags
+    ///   `childSrc`, `connectSrc`, `connectSrcWSS`, `fontSrc`, `formAction`, `frameAncestors`, `frameSrc`, `imgSrc`,
+    ///   `mediaSrc`, `objectSrc`, `scriptSrc`, `styleSrc`, `workerSrc`. What is left out is left as it is.
+    ///
+    /// ```rhai
+    /// let tenant = tenants::ensure(customer);
+    /// tenant.csp_origins.ensure(#{ origin: "tiles.harbour.example", imgSrc: true, connectSrc: true });
+    /// ```
+    #[rhai_fn(name = "ensure", pure, return_raw)]
+    pub fn ensure_origin(
+        context: NativeCallContext,
+        origins: &mut CspOrigins,
+        options: ScriptMap,
+    ) -> Result<Dynamic, Box<EvalAltResult>> {
+        let mut call = Call::begin(&context, "tenant.csp_origins.ensure")?;
+        let document = ensure(&mut call, &origins.0, options)?;
+        script(&call, &document)
+    }
+
+    /// All entries of the tenant's content security policy as Qlik describes them.
+    ///
+    /// ```rhai
+    /// let tenant = tenants::ensure(customer);
+    /// for entry in tenant.csp_origins.list() { log(entry.origin); }
+    /// ```
+    #[rhai_fn(name = "list", pure, return_raw)]
+    pub fn list_origins(context: NativeCallContext, origins: &mut CspOrigins) -> Result<Array, Box<EvalAltResult>> {
+        let mut call = Call::begin(&context, "tenant.csp_origins.list")?;
+        let found = all(&origins.0).list(&mut call)?;
+        scripts(&call, &found)
+    }
+}

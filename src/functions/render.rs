@@ -1,0 +1,110 @@
+use std::fmt;
+use std::sync::Arc;
+
+use rhai::{Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
+
+use super::options;
+use crate::operation::{Bundle, Failure, FailureKind};
+use crate::playbook::{Call, ScriptError};
+use crate::render::{RenderError, RenderErrorKind, Rendered, Templates};
+
+/// A bundle as a script holds it.
+#[derive(Clone)]
+pub(super) struct BundleHandle(pub(super) Arc<Bundle>);
+
+impl fmt::Debug for BundleHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bundle of {} files", self.0.files().len())
+    }
+}
+
+type Result<T> = std::result::Result<T, Box<EvalAltResult>>;
+
+/// The three functions carry the project's templates with them, so they are made anew for every engine.
+pub(super) fn module(templates: &Arc<Templates>) -> Module {
+    let mut module = Module::new();
+    let own = Arc::clone(templates);
+    FuncRegistration::new("render")
+        .in_global_namespace()
+        .with_params_info(["path: &str", "values: Dynamic", "Result<Dynamic, Box<EvalAltResult>>"])
+        .with_comments([
+            "/// Renders a template with these values.",
+            "///",
+            "/// - `path`: the template, relative to `templates/`. One that ends in `.json` or `.yaml` gives a map or list, any",
+            "///   other a text.",
+            "/// - `values`: a map, such as `customer`. A value that the template needs and that is missing is an error that",
+            "///   names it and the template's line.",
+            "///",
+            "/// ```rhai",
+            "/// // let provider = render(\"idp/oidc.json\", customer);",
+            "/// ```",
+        ])
+        .set_into_module(&mut module, move |context: NativeCallContext, path: &str, values: Dynamic| -> Result<Dynamic> {
+            let call = Call::begin(&context, "render")?;
+            let values = options::json(&call, "values", &values)?;
+            match own.render(path, &values).map_err(|error| failed(&call, &error))? {
+                Rendered::Json(document) => options::script(&call, &document),
+                Rendered::Text(text) => Ok(text.into()),
+            }
+        });
+    let own = Arc::clone(templates);
+    FuncRegistration::new("render_text")
+        .in_global_namespace()
+        .with_params_info(["text: &str", "values: Dynamic", "Result<String, Box<EvalAltResult>>"])
+        .with_comments([
+            "/// Renders a short template given in place, as text.",
+            "///",
+            "/// - `text`: the template.",
+            "/// - `values`: a map, such as `customer`.",
+            "///",
+            "/// ```rhai",
+            "/// let name = render_text(\"{{ name }} Analytics\", #{ name: \"Harbour\" });",
+            "/// ```",
+        ])
+        .set_into_module(
+            &mut module,
+            move |context: NativeCallContext, text: &str, values: Dynamic| -> Result<String> {
+                let call = Call::begin(&context, "render_text")?;
+                let values = options::json(&call, "values", &values)?;
+                own.render_text(text, &values).map_err(|error| failed(&call, &error))
+            },
+        );
+    let own = Arc::clone(templates);
+    FuncRegistration::new("bundle")
+        .in_global_namespace()
+        .with_params_info(["folder: &str", "values: Dynamic", "Result<Bundle, Box<EvalAltResult>>"])
+        .with_comments([
+            "/// Renders a folder of templates into a bundle: what a theme is uploaded from.",
+            "///",
+            "/// - `folder`: the folder, relative to `templates/`. Its text files are templates, other files are copied; file names",
+            "///   may hold `{{ }}`.",
+            "/// - `values`: a map, such as `customer`.",
+            "///",
+            "/// ```rhai",
+            "/// // tenant.themes.ensure(bundle(\"themes/customer\", customer));",
+            "/// ```",
+        ])
+        .set_into_module(
+            &mut module,
+            move |context: NativeCallContext, folder: &str, values: Dynamic| -> Result<BundleHandle> {
+                let call = Call::begin(&context, "bundle")?;
+                let values = options::json(&call, "values", &values)?;
+                let bundle = own.bundle(folder, &values).map_err(|error| failed(&call, &error))?;
+                Ok(BundleHandle(Arc::new(bundle)))
+            },
+        );
+    module
+}
+
+fn failed(call: &Call, error: &RenderError) -> ScriptError {
+    let code = match error.kind {
+        RenderErrorKind::NotFound => "tenantry/no-template",
+        RenderErrorKind::MissingValue => "tenantry/missing-value",
+        RenderErrorKind::Secret => "tenantry/secret",
+        _ => "tenantry/template",
+    };
+    let mut failure = Failure::new(FailureKind::Denied, code, error.title.clone());
+    failure.detail = error.snippet();
+    failure.hint.clone_from(&error.hint);
+    call.throw(failure)
+}

@@ -1,0 +1,209 @@
+//! Runs playbook text against an embedded sandbox, as a user would, and tells what happened.
+
+use std::fs;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+use tenantry::event::{Change, Step};
+use tenantry::interpreter::{Embedded, Enrolment, Interpreter as _, License, LocalOperations, Locals, Registered};
+use tenantry::operation::{Call, Operation};
+use tenantry::playbook::{Diagnostic, Extension, Limits, Playbook, Runtime, Start, Told};
+use tenantry::render::Templates;
+use tenantry::sandbox::{Sandbox, Settings};
+use tenantry::store::{Registry, SecretSource, Vault};
+use tenantry::surroundings::{Clock, Random, RuntimeClock};
+
+/// A project on an embedded sandbox; several playbooks can be run one after another.
+pub(crate) struct Project {
+    folder: TempDir,
+    pub(crate) sandbox: Sandbox,
+    vault: Vault,
+    registry: Registry,
+    clock: Arc<dyn Clock>,
+    random: Random,
+    pub(crate) customer: Value,
+    pub(crate) verify: bool,
+    pub(crate) enrolment: Option<Enrolment>,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) output: Map<String, Value>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) logs: Vec<String>,
+    pub(crate) operations: Vec<Operation>,
+    pub(crate) error: Option<Diagnostic>,
+}
+
+impl Report {
+    /// The operations that reached the service, by id.
+    pub(crate) fn requests(&self) -> Vec<&str> {
+        self.operations
+            .iter()
+            .filter(|operation| matches!(operation.call, Call::Request(_)))
+            .map(|operation| operation.id.as_str())
+            .collect()
+    }
+
+    pub(crate) fn writes(&self) -> Vec<&str> {
+        self.operations
+            .iter()
+            .filter(|operation| matches!(operation.call, Call::Request(_)) && operation.effect.is_write())
+            .map(|operation| operation.id.as_str())
+            .collect()
+    }
+
+    /// `Created space "Staging"`, without the tenant's own step.
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.steps
+            .iter()
+            .filter(|step| !step.subject.starts_with("tenant "))
+            .map(|step| format!("{:?} {}", step.change, step.subject))
+            .collect()
+    }
+
+    pub(crate) fn last(&self) -> &Step {
+        self.steps.last().expect("a step was told")
+    }
+
+    /// The run's end, which must be good.
+    #[track_caller]
+    pub(crate) fn good(self) -> Self {
+        if let Some(error) = &self.error {
+            panic!("{error:#?}");
+        }
+        self
+    }
+
+    /// Title, detail and hint of the error that ended the run.
+    #[track_caller]
+    pub(crate) fn failure(&self) -> String {
+        let error = self.error.as_ref().expect("the run failed");
+        let detail = error.failure.as_ref().and_then(|failure| failure.detail.clone()).unwrap_or_default();
+        format!("{} | {detail} | {}", error.message, error.hints.join("; "))
+    }
+}
+
+impl Project {
+    pub(crate) fn new() -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T09:00:00Z".parse().unwrap()));
+        let random = Random::from_seed(7);
+        let settings = Settings { clock: Arc::clone(&clock), random: random.clone(), ..Settings::default() };
+        Self::on(Sandbox::in_memory(settings))
+    }
+
+    /// A project on a machine whose registry knows nothing of this sandbox's tenants.
+    pub(crate) fn on(sandbox: Sandbox) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T09:00:00Z".parse().unwrap()));
+        let random = Random::from_seed(8);
+        let vault = Vault::in_memory();
+        vault.add("target/license-key", SecretSource::literal(sandbox.credentials().license_key));
+        vault.add("entra", SecretSource::literal("entra-client-secret"));
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            registry: Registry::in_memory(Arc::clone(&clock)).unwrap(),
+            sandbox,
+            vault,
+            clock,
+            random,
+            customer: json!({ "code": "hb", "name": "Harbour Logistics", "region": "eu", "alias": "halyard-hb" }),
+            verify: false,
+            enrolment: None,
+        }
+    }
+
+    /// Puts a file under `templates/`.
+    pub(crate) fn template(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.folder.path().join("templates").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Runs `script` with `tenant` as the customer's tenant.
+    pub(crate) fn run(&self, script: &str) -> Report {
+        self.play(&format!("let tenant = tenants::ensure(customer);\n{script}"))
+    }
+
+    /// Runs `script` as it is.
+    pub(crate) fn play(&self, script: &str) -> Report {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(self.drive(script))
+    }
+
+    async fn drive(&self, script: &str) -> Report {
+        let templates = Arc::new(Templates::new(self.folder.path()));
+        let extension: Extension =
+            Arc::new(move |engine: &mut rhai::Engine| tenantry::functions::register(engine, &templates));
+        let runtime = Runtime::new(self.folder.path(), &[extension]);
+        let playbook = Playbook::from_source("playbooks/test.rhai", script).unwrap();
+        let start = Start {
+            customer: self.customer.clone(),
+            limits: Limits::default(),
+            clock: Arc::clone(&self.clock),
+            verify: self.verify,
+        };
+        let mut session = runtime.start(&playbook, start).unwrap();
+        let embedded = Embedded::new(
+            self.sandbox.clone(),
+            Arc::new(self.vault.clone()),
+            Arc::clone(&self.clock),
+            self.random.clone(),
+        );
+        let locals = LocalOperations::standard(Arc::clone(&self.clock), self.random.clone(), self.vault.clone());
+        let enrolment = self.enrolment.clone().unwrap_or_else(|| Enrolment::Organization {
+            identity: self.sandbox.organization(),
+            may_begin: true,
+            lists: false,
+            license: License::Key("target/license-key".to_owned()),
+        });
+        let code = self.customer["code"].as_str().unwrap_or("none").to_owned();
+        let interpreter =
+            Registered::new(Locals::new(embedded, Arc::new(locals)), self.registry.clone(), enrolment, code, "run-1");
+        let (mut steps, mut logs, mut operations) = (Vec::new(), Vec::new(), Vec::new());
+        let mut open = FuturesUnordered::new();
+        loop {
+            let interpreter = &interpreter;
+            for (key, operation) in session.asked() {
+                operations.push(operation.clone());
+                open.push(async move {
+                    let outcome = interpreter.perform(&key, &operation).await;
+                    (key, outcome)
+                });
+            }
+            for told in session.told() {
+                match told {
+                    Told::Step(step) => steps.push(step),
+                    Told::Log { message, .. } => logs.push(message),
+                }
+            }
+            match open.next().await {
+                Some((key, outcome)) => session.answer(&key, outcome),
+                None => break,
+            }
+        }
+        let (output, error) = match session.finish() {
+            Ok(output) => (output, None),
+            Err(error) => (Map::new(), Some(error)),
+        };
+        Report { output, steps, logs, operations, error }
+    }
+}
+
+/// Three runs of one function: it makes something, then leaves it alone, then `changed` changes it.
+#[track_caller]
+pub(crate) fn converges(project: &Project, first: &str, changed: Option<&str>) -> [Report; 2] {
+    let made = project.run(first).good();
+    assert_eq!(made.last().change, Change::Created, "{:?}", made.told());
+    let again = project.run(first).good();
+    assert_eq!(again.writes(), Vec::<&str>::new(), "a second run writes nothing");
+    assert_eq!(again.last().change, Change::Unchanged, "{:?}", again.told());
+    let changed = match changed {
+        Some(changed) => project.run(changed).good(),
+        None => again,
+    };
+    [made, changed]
+}
