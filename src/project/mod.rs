@@ -1,11 +1,21 @@
 //! A partner's project: settings and customers, read with their places so that an error points at the line.
 
-/// The known name that `name` was probably meant to be.
-pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    known
-        .into_iter()
-        .map(|candidate| (strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
-}
+mod csv;
+mod customer;
+mod document;
+mod input;
+mod json;
+mod open;
+mod reader;
+mod schema;
+mod settings;
+mod target;
+mod yaml;
+
+pub use customer::Customer;
+pub use input::{InputError, Place, Problem};
+pub use schema::Schema;
+pub use settings::{Defaults, Project, RunLimits, SETTINGS_FILE};
+pub use target::{Access, ClientCredentials, OrganizationTarget, PinnedTarget, SANDBOX, Target};
+
+pub(crate) use input::nearest;

@@ -9,6 +9,7 @@ mod live;
 mod live_embedded;
 mod live_http;
 mod playbook;
+mod project;
 mod registry;
 mod render;
 mod sandbox_frame;
