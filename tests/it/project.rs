@@ -1,6 +1,7 @@
 //! Settings and customers: what good ones become, and the whole screen that bad ones get. Cases lie in `tests/cases`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -279,7 +280,7 @@ fn alias_bomb() -> String {
     for letter in b'b'..=b'z' {
         let before = format!("*{}", char::from(letter - 1));
         let letter = char::from(letter);
-        text += &format!("{letter}: &{letter} [{}]\n", vec![before; 9].join(", "));
+        writeln!(text, "{letter}: &{letter} [{}]", vec![before; 9].join(", ")).unwrap();
     }
     text
 }
