@@ -390,10 +390,8 @@ async fn figures_that_are_lies_break_nothing() {
         assert_eq!(seconds(&scripted.asked()), [0, 900]);
     }
     for life in [json!(1e300), json!("18446744073709551615"), json!(-1), json!("NaN"), json!(0), json!([])] {
-        let scripted = Scripted::new(move |asked, _| match asked.is_token() {
-            true => Reply::json(200, json!({ "access_token": "t", "expires_in": life })),
-            false => Reply::ok(),
-        });
+        let token = Reply::json(200, json!({ "access_token": "t", "expires_in": life }));
+        let scripted = Scripted::new(move |asked, _| if asked.is_token() { token.clone() } else { Reply::ok() });
         once(&scripted, &read()).await.unwrap();
     }
     for token in [

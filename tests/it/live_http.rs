@@ -12,6 +12,7 @@ use tenantry::operation::{
     Body, Bundle, Content, Digest, Effect, FailureKind, HeaderText, Operation, Outcome, Part, Payload,
 };
 use tenantry::qlik::{Addresses, HttpSettings, RetryPolicy, Settings};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::live::{create, key, operation, read, settings, with};
 use crate::support::scripted_server::{Script, ScriptedServer};
@@ -118,6 +119,17 @@ async fn nobody_at_the_address_means_nothing_was_sent() {
     let failure = perform(&live(&address), &create()).await.unwrap_err();
     assert_eq!((failure.code.as_str(), failure.kind), ("tenantry/unreachable", FailureKind::Unsent));
     assert!(failure.title.contains("q7m2v9k4x1b8tz0.eu.qlikcloud.com cannot be reached"), "{failure}");
+
+    // A server that does not speak TLS never saw the request either.
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = format!("https://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let failure = perform(&live(&address), &create()).await.unwrap_err();
+    assert_eq!((failure.code.as_str(), failure.kind), ("tenantry/unreachable", FailureKind::Unsent));
 }
 
 #[tokio::test]
