@@ -1,16 +1,41 @@
 //! An embeddable scripting host that onboards customers to Qlik Cloud tenants.
+//!
+//! Partners write playbooks in Rhai; the host turns them into safe, repeatable operations on one Qlik Cloud tenant per
+//! customer. Playbooks ask, interpreters perform: a script never touches the network.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use tenantry::{Customer, Host};
+//!
+//! let host = Host::builder().root("my-project").build()?;
+//! let playbook = host.playbook("playbooks/onboard.rhai")?;
+//! let customer = Customer::from_value(serde_json::json!({ "code": "hb", "name": "Harbour Logistics" }))?;
+//! let report = host.run(&playbook, &customer, "sandbox").await;
+//! println!("{:?}", report.tenant);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod contract;
 pub mod event;
 pub mod functions;
+mod host;
 pub mod interpreter;
 pub mod operation;
 pub mod playbook;
 pub mod project;
 pub mod qlik;
 pub mod render;
-mod report;
 pub mod sandbox;
 pub mod store;
 mod suggest;
 pub mod surroundings;
+
+pub use event::{Change, Event, Step};
+pub use host::{
+    BuildError, Cancel, Host, HostBuilder, Listing, Playbook, Run, RunReport, RunStatus, TenantSummary, TenantsError,
+    Verdict,
+};
+pub use interpreter::LocalOperation;
+pub use playbook::{Diagnostic, MeteredAllocator};
+pub use project::{Customer, Project};

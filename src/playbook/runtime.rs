@@ -11,6 +11,7 @@ use super::resolver::{ProjectResolver, Sources};
 use super::session::{Ended, Resume, Session};
 use super::value::from_json_read_only;
 use super::{Diagnostic, Extension, Header, Limits, engine};
+use crate::operation::Site;
 use crate::surroundings::Clock;
 
 /// A playbook's text and header, read from a project.
@@ -58,6 +59,18 @@ impl Playbook {
     #[must_use]
     pub fn file(&self) -> &str {
         &self.file
+    }
+
+    /// Places `diagnostic` at the first occurrence of `text` in the header.
+    pub(crate) fn place_of(&self, text: &str, diagnostic: Diagnostic) -> Diagnostic {
+        let found = self.source.lines().enumerate().find_map(|(index, line)| {
+            let at = line.trim_start().starts_with("//!").then(|| line.find(text))??;
+            Some(Site { file: self.file.clone(), line: index + 1, column: line[..at].chars().count() + 1 })
+        });
+        match found {
+            Some(site) => diagnostic.at(site, Some(&self.source)),
+            None => diagnostic,
+        }
     }
 
     /// Its text.

@@ -55,6 +55,15 @@ impl Addresses {
         }
     }
 
+    /// The address of a host as a person would type it, without a slash at the end.
+    #[must_use]
+    pub fn shown(&self, host: &str) -> String {
+        match self.base(host) {
+            Ok(base) => base.url.as_str().trim_end_matches('/').to_owned(),
+            Err(_) => format!("https://{host}"),
+        }
+    }
+
     /// Where `host` lives.
     pub(super) fn base(&self, host: &str) -> Result<Base, Failure> {
         if !is_host_name(host) {

@@ -4,6 +4,7 @@
 mod contract;
 mod functions_driver;
 mod functions_tenants;
+mod host;
 mod layers;
 mod live;
 mod live_embedded;

@@ -1,0 +1,282 @@
+//! Targets, opened: who performs requests there, and under which name the registry knows their organization.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+
+use super::Inner;
+use crate::interpreter::{
+    Embedded, Enrolment, IdentitySource, Interpreter, License, Live, Locals, Organization, Permits, Permitted,
+    Registered,
+};
+use crate::operation::secret::SecretStore as _;
+use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
+use crate::project::Target;
+use crate::qlik::{Addresses, Credentials, HttpSettings, RetryPolicy, Settings};
+use crate::sandbox::{self, Sandbox};
+use crate::store::{Intent, RegistryError, Tenant};
+
+/// What the builder says about targets.
+pub(super) struct Wiring {
+    pub(super) http: HttpSettings,
+    pub(super) sandbox: Option<Sandbox>,
+    pub(super) new_registry: bool,
+}
+
+/// The open targets of a host, by name.
+pub(super) struct Connections {
+    wiring: Wiring,
+    open: Mutex<HashMap<String, Arc<OnceCell<Arc<Connection>>>>>,
+}
+
+/// An open target. Its tokens, limits and connections are shared by all runs.
+pub(super) struct Connection {
+    interpreter: Arc<dyn Interpreter>,
+    enrolment: Enrolment,
+    addresses: Addresses,
+}
+
+/// The registry's tenants of a target's organization.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// The organization's identity.
+    pub organization: String,
+    /// The tenants, by customer.
+    pub tenants: Vec<Tenant>,
+    /// Creations whose end is not known.
+    pub unsettled: Vec<Intent>,
+}
+
+/// What became of an unsettled creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is settled: no tenant was created.
+    Settled,
+    /// There was nothing to settle.
+    Nothing,
+}
+
+impl Connections {
+    pub(super) fn new(wiring: Wiring) -> Self {
+        Self { wiring, open: Mutex::default() }
+    }
+
+    /// The target of this name, opened once.
+    pub(super) async fn get(&self, host: &Inner, name: &str) -> Result<Arc<Connection>, Failure> {
+        let cell = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(open.entry(name.to_owned()).or_default())
+        };
+        cell.get_or_try_init(|| async { self.connect(host, name).await.map(Arc::new) }).await.cloned()
+    }
+
+    async fn connect(&self, host: &Inner, name: &str) -> Result<Connection, Failure> {
+        let target = host.project.target(name).map_err(|error| {
+            let failure = Failure::new(FailureKind::Denied, "tenantry/target", error.to_string());
+            match error.problems().iter().find_map(|problem| problem.hint.clone()) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })?;
+        match target {
+            Target::Sandbox => self.sandbox(host).await,
+            Target::Organization(organization) => {
+                let credentials = organization.credentials(&host.vault).await?;
+                let addresses = organization.addresses();
+                let interpreter: Arc<dyn Interpreter> = Arc::new(self.live(host, credentials, addresses.clone()));
+                let identity = Organization::new(organization.identity());
+                let identity = identity.identity(&*interpreter, &host.vault).await?;
+                let lists = organization.console.is_some();
+                let enrolment = Enrolment::Organization {
+                    identity,
+                    may_begin: lists || self.wiring.new_registry,
+                    lists,
+                    license: organization.license(),
+                };
+                Ok(Connection { interpreter, enrolment, addresses })
+            }
+            Target::Pinned(pinned) => {
+                let credentials = pinned.credentials(&host.vault).await?;
+                let addresses = pinned.addresses.clone();
+                let interpreter: Arc<dyn Interpreter> = Arc::new(self.live(host, credentials, addresses.clone()));
+                let enrolment = Enrolment::Pinned { hostname: pinned.tenant.clone() };
+                Ok(Connection { interpreter, enrolment, addresses })
+            }
+        }
+    }
+
+    fn live(&self, host: &Inner, credentials: Credentials, addresses: Addresses) -> Live {
+        let settings = Settings {
+            addresses,
+            credentials,
+            secrets: Arc::new(host.vault.clone()),
+            limits: true,
+            retry: RetryPolicy::default(),
+            clock: Arc::clone(&host.clock),
+            random: host.random.clone(),
+        };
+        Live::new(settings, self.wiring.http.clone())
+    }
+
+    /// The embedded sandbox: the builder's, or the one whose state lies in the project.
+    async fn sandbox(&self, host: &Inner) -> Result<Connection, Failure> {
+        let sandbox = if let Some(sandbox) = &self.wiring.sandbox {
+            sandbox.clone()
+        } else {
+            let path = host.project.state_folder().join("sandbox.db");
+            let settings = sandbox::Settings {
+                clock: Arc::clone(&host.clock),
+                random: host.random.clone(),
+                ..sandbox::Settings::default()
+            };
+            crate::store::blocking(move || Sandbox::open(&path, settings))
+                .await
+                .map_err(|error| Failure::new(FailureKind::Denied, "tenantry/sandbox", error.to_string()))?
+        };
+        let identity = IdentitySource::Given(sandbox.organization());
+        let license = format!("sandbox/{}/license-key", sandbox.organization());
+        host.vault.keep(&license, SecretString::from(sandbox.credentials().license_key));
+        let interpreter =
+            Embedded::new(sandbox, Arc::new(host.vault.clone()), Arc::clone(&host.clock), host.random.clone());
+        let interpreter: Arc<dyn Interpreter> = Arc::new(interpreter);
+        let identity = Organization::new(identity).identity(&*interpreter, &host.vault).await?;
+        Ok(Connection {
+            interpreter,
+            enrolment: Enrolment::Organization {
+                identity,
+                may_begin: true,
+                lists: true,
+                license: License::Key(license),
+            },
+            addresses: Addresses::Direct,
+        })
+    }
+
+    pub(super) async fn listing(&self, host: &Inner, target: &str) -> Result<Listing, Failure> {
+        let organization = self.get(host, target).await?.organization()?;
+        let (registry, identity) = (host.registry.clone(), organization.clone());
+        let (tenants, unsettled) = crate::store::blocking(move || {
+            Ok::<_, RegistryError>((registry.tenants(&identity)?, registry.intents(&identity)?))
+        })
+        .await?;
+        Ok(Listing { organization, tenants, unsettled })
+    }
+
+    pub(super) async fn adopt(
+        &self,
+        host: &Inner,
+        target: &str,
+        customer: &str,
+        hostname: &str,
+    ) -> Result<Tenant, Failure> {
+        let connection = self.get(host, target).await?;
+        let organization = connection.organization()?;
+        let operation = my_tenant(hostname);
+        let key = Key { branch: Vec::new(), call: 0, id: operation.id.clone(), ordinal: 0 };
+        let answer = connection.interpreter.perform(&key, &operation).await?;
+        let tenant = as_tenant(customer, answer.json()).ok_or_else(|| {
+            let title = format!("{hostname} did not say which tenant it is");
+            Failure::new(FailureKind::Denied, "tenantry/not-a-tenant", title)
+        })?;
+        let (registry, adopted) = (host.registry.clone(), tenant.clone());
+        crate::store::blocking(move || registry.adopt(&organization, &adopted)).await?;
+        Ok(tenant)
+    }
+
+    pub(super) async fn settle_not_created(
+        &self,
+        host: &Inner,
+        target: &str,
+        customer: &str,
+    ) -> Result<Verdict, Failure> {
+        let organization = self.get(host, target).await?.organization()?;
+        let (registry, customer) = (host.registry.clone(), customer.to_owned());
+        let settled = crate::store::blocking(move || registry.settle_not_created(&organization, &customer)).await?;
+        Ok(if settled { Verdict::Settled } else { Verdict::Nothing })
+    }
+}
+
+impl Connection {
+    /// The interpreter for one run: the target's, with the layers around it.
+    pub(super) fn interpreter(
+        &self,
+        host: &Inner,
+        permits: Permits,
+        customer: &str,
+        run: &str,
+    ) -> Arc<dyn Interpreter> {
+        let locals = Locals::new(Arc::clone(&self.interpreter), Arc::clone(&host.locals));
+        let registered = Registered::new(locals, host.registry.clone(), self.enrolment.clone(), customer, run);
+        Arc::new(Permitted::new(registered, permits))
+    }
+
+    /// The organization's identity; a pinned target has none.
+    fn organization(&self) -> Result<String, Failure> {
+        match &self.enrolment {
+            Enrolment::Organization { identity, .. } => Ok(identity.clone()),
+            Enrolment::Pinned { hostname } => Err(Failure::new(
+                FailureKind::Denied,
+                "tenantry/pinned",
+                format!("this target is pinned to the tenant {hostname}: the registry holds nothing of it"),
+            )),
+        }
+    }
+
+    /// The customer's tenant as the registry has it after a run.
+    pub(super) async fn tenant_of(&self, host: &Inner, customer: &str) -> Option<super::TenantSummary> {
+        let tenant = match &self.enrolment {
+            Enrolment::Pinned { hostname } => {
+                return Some(self.summary(String::new(), hostname.clone(), None));
+            }
+            Enrolment::Organization { identity, .. } => {
+                let (registry, identity, customer) = (host.registry.clone(), identity.clone(), customer.to_owned());
+                crate::store::blocking(move || registry.tenant(&identity, &customer)).await.ok()??
+            }
+        };
+        Some(self.summary(tenant.id, tenant.hostname, tenant.alias))
+    }
+
+    fn summary(&self, id: String, hostname: String, alias: Option<String>) -> super::TenantSummary {
+        let name = alias.unwrap_or_else(|| hostname.clone());
+        let url = self.addresses.shown(&name);
+        super::TenantSummary { id, hostname, url }
+    }
+}
+
+/// The registry's entry for a tenant that was there before.
+fn as_tenant(customer: &str, document: &serde_json::Value) -> Option<Tenant> {
+    let text = |value: &serde_json::Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let hostname = text(&document["hostnames"][0])?;
+    let of_host = hostname.split('.').nth(1).unwrap_or_default().to_owned();
+    Some(Tenant {
+        customer: customer.to_owned(),
+        id: text(&document["id"])?,
+        alias: text(&document["hostnames"][1]),
+        region: text(&document["region"]).unwrap_or(of_host),
+        name: text(&document["name"]),
+        status: text(&document["status"]).unwrap_or_else(|| "active".to_owned()),
+        created_by_run: None,
+        hostname,
+    })
+}
+
+/// `GET tenants/me` (qlik.dev, tenants REST API).
+fn my_tenant(hostname: &str) -> Operation {
+    Operation {
+        id: "getMyTenant".to_owned(),
+        call: Call::Request(Request {
+            host: Host::Tenant(hostname.to_owned()),
+            method: http::Method::GET,
+            path: "/api/v1/tenants/me".to_owned(),
+            query: Vec::new(),
+            headers: BTreeMap::new(),
+            body: Body::Empty,
+            next: None,
+        }),
+        effect: Effect::Read,
+        subject: format!("tenant {hostname}"),
+        site: None,
+    }
+}

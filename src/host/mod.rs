@@ -1,0 +1,202 @@
+//! Brings the rooms together: a [`Host`] runs playbooks of one project for customers against targets.
+
+mod builder;
+mod connection;
+mod drive;
+mod lane;
+mod run;
+
+pub use builder::{BuildError, HostBuilder};
+pub use connection::{Listing, Verdict};
+pub use run::{Cancel, Run, RunReport, RunStatus, TenantSummary};
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+
+use self::connection::Connections;
+use self::lane::Lanes;
+use crate::interpreter::{LocalOperations, Permits};
+use crate::playbook::{self, Diagnostic, Limits};
+use crate::project::{Customer, InputError, Project, Schema};
+use crate::store::{Registry, Tenant, Vault};
+use crate::surroundings::{Clock, Random};
+
+/// Runs playbooks of one project. A cheap handle; clones are the same host.
+///
+/// It has threads of its own, so its futures work on any runtime.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    project: Project,
+    clock: Arc<dyn Clock>,
+    random: Random,
+    limits: Limits,
+    vault: Vault,
+    registry: Registry,
+    locals: Arc<LocalOperations>,
+    connections: Connections,
+    lanes: Lanes,
+    extensions: Vec<playbook::Extension>,
+    /// `None` only while dropping.
+    io: Option<Runtime>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The last handle may be dropped on a runtime's own thread, where waiting is not allowed.
+        if let Some(io) = self.io.take() {
+            io.shutdown_background();
+        }
+    }
+}
+
+/// A playbook that has been read, compiled once, and whose inputs and permissions are understood.
+#[derive(Clone)]
+pub struct Playbook {
+    text: playbook::Playbook,
+    schema: Option<Arc<Schema>>,
+    permits: Permits,
+}
+
+impl Playbook {
+    /// Its path relative to the project.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        self.text.file()
+    }
+
+    /// What it says it is for.
+    #[must_use]
+    pub fn description(&self) -> &str {
+        &self.text.header().text
+    }
+
+    /// The customer as this playbook gets it: checked against the schema it names, if any.
+    ///
+    /// # Errors
+    /// Every way in which the customer breaks the schema, each with its place.
+    pub fn admit(&self, customer: &Customer) -> Result<Customer, InputError> {
+        self.schema.as_ref().map_or_else(|| Ok(customer.clone()), |schema| schema.admit(customer))
+    }
+}
+
+/// A tenant cannot be adopted, or the registry not be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{failure}")]
+pub struct TenantsError {
+    /// What went wrong.
+    pub failure: crate::operation::Failure,
+}
+
+impl Host {
+    /// A host to be built.
+    #[must_use]
+    pub fn builder() -> HostBuilder {
+        HostBuilder::default()
+    }
+
+    /// The project it runs.
+    #[must_use]
+    pub fn project(&self) -> &Project {
+        &self.0.project
+    }
+
+    /// Reads a playbook, compiles it, and reads the schema its header names.
+    ///
+    /// # Errors
+    /// When it or its schema cannot be read, its syntax or header is wrong, or it names an unknown permission.
+    pub fn playbook(&self, file: impl AsRef<Path>) -> Result<Playbook, Diagnostic> {
+        self.understand(playbook::Playbook::load(self.0.project.root(), file.as_ref())?)
+    }
+
+    /// A playbook from text, as if it stood in `file` of the project.
+    ///
+    /// # Errors
+    /// As [`Host::playbook`].
+    pub fn playbook_from_text(&self, file: &str, text: impl Into<Arc<str>>) -> Result<Playbook, Diagnostic> {
+        self.understand(playbook::Playbook::from_source(file, text)?)
+    }
+
+    fn understand(&self, text: playbook::Playbook) -> Result<Playbook, Diagnostic> {
+        self.0.lanes.check(&text)?;
+        let header = text.header();
+        let permits = match &header.permits {
+            None => Permits::everything(),
+            Some(words) => {
+                let namespaces: Vec<&str> = self.0.locals.namespaces().collect();
+                Permits::parse(words.iter().map(String::as_str), &namespaces).map_err(|error| {
+                    let mut diagnostic = Diagnostic::new(format!("in the @permits line, {error}"));
+                    diagnostic.hints.extend(error.hint.clone());
+                    text.place_of(&error.word, diagnostic)
+                })?
+            }
+        };
+        let schema = match &header.inputs {
+            None => None,
+            Some(file) => {
+                let path = self.0.project.root().join(file);
+                let schema = Schema::load(&path)
+                    .map_err(|error| text.place_of(file, Diagnostic::new(format!("in the @inputs line, {error}"))))?;
+                Some(Arc::new(schema))
+            }
+        };
+        Ok(Playbook { text, schema, permits })
+    }
+
+    /// A runtime of the caller's own thread, for [`Run::run_here`].
+    #[must_use]
+    pub fn local_runtime(&self) -> playbook::Runtime {
+        playbook::Runtime::new(self.0.project.root(), &self.0.extensions)
+    }
+
+    /// A run of `playbook` for `customer` against the target of this name: await it for its report.
+    #[must_use]
+    pub fn run(&self, playbook: &Playbook, customer: &Customer, target: &str) -> Run {
+        Run::new(self.clone(), playbook.clone(), customer.clone(), target.to_owned())
+    }
+
+    /// The tenants the registry has for the target's organization, and the creations whose end is not known.
+    ///
+    /// # Errors
+    /// When the target or the registry cannot be used.
+    pub async fn tenants(&self, target: &str) -> Result<Listing, TenantsError> {
+        let (host, target) = (self.clone(), target.to_owned());
+        self.on_io(async move { host.0.connections.listing(&host.0, &target).await }).await
+    }
+
+    /// Enters a tenant that exists into the registry as `customer`'s, after asking it who it is.
+    ///
+    /// # Errors
+    /// When the tenant does not answer, or the customer or the tenant is taken.
+    pub async fn adopt(&self, target: &str, customer: &str, hostname: &str) -> Result<Tenant, TenantsError> {
+        let (host, target) = (self.clone(), target.to_owned());
+        let (customer, hostname) = (customer.to_owned(), hostname.to_owned());
+        self.on_io(async move { host.0.connections.adopt(&host.0, &target, &customer, &hostname).await }).await
+    }
+
+    /// Settles a creation whose end was not known: the person who looked says there is no tenant.
+    ///
+    /// # Errors
+    /// When there is no such creation.
+    pub async fn settle_not_created(&self, target: &str, customer: &str) -> Result<Verdict, TenantsError> {
+        let (host, target, customer) = (self.clone(), target.to_owned(), customer.to_owned());
+        self.on_io(async move { host.0.connections.settle_not_created(&host.0, &target, &customer).await }).await
+    }
+
+    /// Performs `work` on the host's own runtime, wherever the caller is.
+    async fn on_io<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, crate::operation::Failure>> + Send + 'static,
+    ) -> Result<T, TenantsError> {
+        let ended = || {
+            use crate::operation::{Failure, FailureKind};
+            Failure::new(FailureKind::Unsent, "tenantry/ended", "the host has ended")
+        };
+        let Some(io) = self.0.io.as_ref() else { return Err(TenantsError { failure: ended() }) };
+        let task = io.spawn(work);
+        task.await.unwrap_or_else(|_| Err(ended())).map_err(|failure| TenantsError { failure })
+    }
+}
