@@ -16,8 +16,16 @@ pub(super) const REGIONS: [(&str, &str); 7] = [
     ("sg", "ap-southeast-2"),
 ];
 
-const DOMAIN: &str = "qlikcloud.com";
+pub(super) const DOMAIN: &str = "qlikcloud.com";
 const CONSOLE: &str = "console.qlikcloud.com";
+
+/// Whether a name, in small letters, is one that a host of the cloud can have: the console's, or a label in a region.
+pub(super) fn is_host(name: &str) -> bool {
+    name == CONSOLE
+        || split(name).is_some_and(|(label, _)| {
+            !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        })
+}
 
 /// What answers on a host.
 #[derive(Clone, Debug, PartialEq)]

@@ -62,6 +62,7 @@ mod published;
 mod refusal;
 mod resources;
 mod roles;
+mod server;
 mod service;
 mod settings;
 mod state;
@@ -72,6 +73,7 @@ mod users;
 
 pub use collection::Collection;
 pub use dispatch::{Base, Violation};
+pub use server::listen;
 pub use service::Sandbox;
 pub use settings::{Credentials, Settings};
 pub use state::{Difference, Document, NotAState, Scope, State};

@@ -17,6 +17,7 @@ mod sandbox_frame;
 mod sandbox_licenses;
 mod sandbox_login;
 mod sandbox_oauth;
+mod sandbox_server;
 mod sandbox_support;
 mod sandbox_tenants;
 mod sandbox_users;

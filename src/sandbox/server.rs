@@ -1,0 +1,258 @@
+//! The sandbox over HTTP: many hosts on one port.
+//!
+//! A client names the host it means in one of three ways, and links in answers begin with the address it used:
+//!
+//! - the path form, `http://127.0.0.1:4848/<host name>/api/v1/...`, for clients that take a base address;
+//! - the `Host` header: the real name, or `<label>.localhost` and `<label>.<region>.localhost`, which browsers and
+//!   most resolvers send to this machine;
+//! - an absolute request line, as a client sends it to a proxy. Only the sandbox's own names are answered: it is no
+//!   proxy for others.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::dispatch::Base;
+use super::hosts;
+use super::service::Sandbox;
+
+/// What a request's body may have: twice the largest upload that is simulated, so that its own limit can answer.
+const BODY_BYTES: usize = 64 * 1024 * 1024;
+/// What a request's line and headers may have together.
+const HEAD_BYTES: usize = 64 * 1024;
+/// How many headers a request may have.
+const HEADERS: usize = 128;
+/// How long a client may take to send its headers, and again to send its body.
+const SENDING: Duration = Duration::from_secs(60);
+/// How long running requests may take when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Opens a port of this machine for IPv4 and, where there is any, for IPv6. Port 0 lets the system choose one.
+///
+/// # Errors
+/// When the port is taken or may not be opened.
+pub async fn listen(port: u16) -> std::io::Result<Vec<TcpListener>> {
+    // A port that the system chose for one family may be taken in the other; then another is tried.
+    let mut tries = if port == 0 { 16 } else { 1 };
+    loop {
+        tries -= 1;
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
+        let chosen = first.local_addr()?.port();
+        match TcpListener::bind((Ipv6Addr::LOCALHOST, chosen)).await {
+            Ok(second) => return Ok(vec![first, second]),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return Err(error),
+            Err(_) => return Ok(vec![first]),
+        }
+    }
+}
+
+impl Sandbox {
+    /// Answers over HTTP on the listeners until `stop` is done, then lets running requests end.
+    pub async fn serve(&self, listeners: Vec<TcpListener>, stop: impl Future<Output = ()>) {
+        let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+        for listener in listeners {
+            let (sandbox, stopping, tasks) = (self.clone(), stopping.clone(), tasks.clone());
+            tasks.clone().spawn(async move {
+                while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+                    match accepted {
+                        Ok((stream, _)) => {
+                            tasks.spawn(connection(sandbox.clone(), stream, stopping.clone()));
+                        }
+                        // The client went away, or no file is free: the next one may do better.
+                        Err(error) => {
+                            tracing::debug!(%error, "the sandbox could not accept a connection");
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    }
+                }
+            });
+        }
+        tasks.close();
+        // Dropping this future must end the tasks as well.
+        let guard = stopping.drop_guard();
+        stop.await;
+        drop(guard);
+        if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+            tracing::debug!("the sandbox stopped before every request had ended");
+        }
+    }
+}
+
+async fn connection(sandbox: Sandbox, stream: TcpStream, stopping: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let here = stream.local_addr().ok();
+    let sandbox = Arc::new(sandbox);
+    let service = service_fn(move |request| {
+        let sandbox = sandbox.clone();
+        async move { Ok::<_, Infallible>(answer(&sandbox, request, here).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(SENDING)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the sandbox broke");
+    }
+}
+
+async fn answer(sandbox: &Sandbox, request: Request<Incoming>, here: Option<SocketAddr>) -> Response<Full<Bytes>> {
+    let (mut head, body) = request.into_parts();
+    let road = match road(sandbox, &head, here) {
+        Ok(road) => road,
+        Err(response) => return *response,
+    };
+    let body = match tokio::time::timeout(SENDING, Limited::new(body, BODY_BYTES).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let detail = format!("a request may have {BODY_BYTES} bytes");
+            return closing(refuse(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large", &detail));
+        }
+        Ok(Err(error)) => {
+            return closing(refuse(StatusCode::BAD_REQUEST, "Bad request", &format!("the body broke off: {error}")));
+        }
+        Err(_) => {
+            return closing(refuse(StatusCode::REQUEST_TIMEOUT, "Request timeout", "the body did not arrive in time"));
+        }
+    };
+    head.uri = road.uri;
+    head.version = Version::HTTP_11;
+    head.extensions.insert(Base(road.base));
+    let request = Request::from_parts(head, body);
+    let response = if sandbox.waits_for_disk(request.method()) {
+        let sandbox = sandbox.clone();
+        match tokio::task::spawn_blocking(move || sandbox.handle(request)).await {
+            Ok(response) => response,
+            // It panicked; what it would have changed is not kept.
+            Err(error) => {
+                return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error", &error.to_string());
+            }
+        }
+    } else {
+        sandbox.handle(request)
+    };
+    response.map(Full::new)
+}
+
+/// Where a request goes: its address on the simulated cloud, and what links begin with.
+struct Road {
+    uri: Uri,
+    base: String,
+}
+
+fn road(
+    sandbox: &Sandbox,
+    head: &http::request::Parts,
+    here: Option<SocketAddr>,
+) -> Result<Road, Box<Response<Full<Bytes>>>> {
+    let refused = |status, title, detail: &str| Err(Box::new(closing(refuse(status, title, detail))));
+    if head.method == Method::CONNECT {
+        return refused(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "Method not allowed",
+            "the sandbox opens no tunnels: use http://",
+        );
+    }
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let absolute = head.uri.authority().map(|authority| (head.uri.scheme_str().unwrap_or("http"), authority.as_str()));
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let (scheme, authority) = match (absolute, host) {
+        (Some(absolute), _) => absolute,
+        (None, Some(host)) => ("http", host),
+        (None, None) => ("http", ""),
+    };
+    let name = name_of(authority);
+    if let Some(host) = own(sandbox, &name) {
+        return to(&host, path, format!("{scheme}://{authority}"));
+    }
+    let machine = name.parse::<IpAddr>().is_ok() || name == "localhost" || name.is_empty();
+    if absolute.is_some() && !machine {
+        let detail = format!("{name} is no host of the sandbox, and the sandbox is no proxy for others");
+        return refused(StatusCode::FORBIDDEN, "Forbidden", &detail);
+    }
+    let (segment, rest) = path[1..].split_at(path[1..].find(['/', '?']).unwrap_or(path.len() - 1));
+    match hosts::is_host(&segment.to_ascii_lowercase()) {
+        true => {
+            let authority = match (authority, here) {
+                ("", Some(here)) => here.to_string(),
+                (authority, _) => authority.to_owned(),
+            };
+            let base = format!("{scheme}://{authority}/{segment}");
+            let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+            to(segment, &rest, base)
+        }
+        false => {
+            let detail = "name a host of the sandbox first: http://<address>/register.<region>.qlikcloud.com/..., \
+                          http://<address>/console.qlikcloud.com/... or http://<address>/<tenant host>/...";
+            refused(StatusCode::NOT_FOUND, "Not found", detail)
+        }
+    }
+}
+
+fn to(host: &str, path: &str, base: String) -> Result<Road, Box<Response<Full<Bytes>>>> {
+    let uri = Uri::builder().scheme("https").authority(host).path_and_query(path).build();
+    uri.map(|uri| Road { uri, base })
+        .map_err(|error| Box::new(refuse(StatusCode::BAD_REQUEST, "Bad request", &error.to_string())))
+}
+
+/// The host name of an authority: small letters, without port and brackets.
+fn name_of(authority: &str) -> String {
+    let name = match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// The simulated host that a name means: itself, or what `.localhost` stands for.
+fn own(sandbox: &Sandbox, name: &str) -> Option<String> {
+    let Some(label) = name.strip_suffix(".localhost") else {
+        return hosts::is_host(name).then(|| name.to_owned());
+    };
+    let whole = format!("{label}.{}", hosts::DOMAIN);
+    if hosts::is_host(&whole) {
+        return Some(whole);
+    }
+    let state = sandbox.snapshot();
+    hosts::REGIONS
+        .into_iter()
+        .map(|(region, _)| hosts::name(label, region))
+        .find(|host| hosts::tenant(&state, host).is_some())
+}
+
+fn refuse(status: StatusCode, title: &str, detail: &str) -> Response<Full<Bytes>> {
+    let error = json!({"code": format!("HTTP-{}", status.as_u16()), "title": title, "detail": detail});
+    let mut response = Response::new(Full::new(Bytes::from(json!({"errors": [error]}).to_string())));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The same, and the connection is closed after it: what the client still sends is not read.
+fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
