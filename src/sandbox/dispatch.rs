@@ -44,10 +44,12 @@ const OWN_PROOF: &[&str] = &["exchangeJwtForSession", "login"];
 fn offered(place: &Place, operation: &Published) -> bool {
     match (place, operation.host) {
         (Place::Nowhere, _) => false,
-        (_, Role::Any) | (Place::Tenant(_), Role::Tenant) | (Place::Console, Role::Console) => true,
-        // The link in the answer of `createTenant` leads here.
+        // The link in the answer of `createTenant` leads to the register host.
         (Place::Register { .. }, Role::Tenant) => operation.id == "getTenant",
-        (Place::Register { .. }, Role::Register) => true,
+        (_, Role::Any)
+        | (Place::Tenant(_), Role::Tenant)
+        | (Place::Console, Role::Console)
+        | (Place::Register { .. }, Role::Register) => true,
         _ => false,
     }
 }
@@ -86,8 +88,8 @@ pub(super) fn answer(request: &Request<Bytes>, state: State, clock: &dyn Clock, 
             (Answer::json(refusal.status(), &refusal.body(Shape::of(uri.path()), &trace)), false)
         }
     };
-    let (state, changes) = context.into_changes();
-    let changed = (kept && !changes.is_empty()).then_some((state, changes));
+    let (state, made) = context.into_changes();
+    let changed = (kept && !made.is_empty()).then_some((state, made));
     Outcome { response: respond(answer), changed, violations }
 }
 
@@ -141,7 +143,9 @@ fn handle(method: &Method, context: &mut Context<'_>, violations: &mut Vec<Viola
         .inspect_err(|refusal| violated(operation.id, refusal.to_string()))?;
     let checked = published::check(operation, &vars, &context.query, context.headers, context.bytes, &read);
     checked.map_err(|found| {
-        found.iter().for_each(|one| violated(operation.id, one.to_string()));
+        for one in &found {
+            violated(operation.id, one.to_string());
+        }
         published::refuse(operation, &found)
     })?;
     (context.vars, context.body, context.parts) = (vars, read.body, read.parts);

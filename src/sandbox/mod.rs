@@ -45,6 +45,8 @@
 //!   key's `kid`), `settings` (one document per service: `licenses`, `groups` with `autoCreateGroups`).
 //! - Documents of the organization (tenants, seats) are reached with `Scope::Organization` and `*_in`.
 
+#![allow(clippy::unnecessary_wraps, reason = "every handler has the form of one that can refuse")]
+
 mod collection;
 mod console;
 mod context;

@@ -3,9 +3,12 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-/// A refused request, before it is put in the words of a service.
+/// A refused request, before it is put in the words of a service. One word large, since most requests are not.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
+pub(super) struct Refusal(Box<Words>);
+
+#[derive(Clone, Debug)]
+struct Words {
     status: StatusCode,
     code: String,
     title: String,
@@ -18,7 +21,7 @@ pub(super) struct Refusal {
 impl Refusal {
     /// A refusal with the service's own code.
     pub(super) fn new(status: StatusCode, code: &str, title: &str) -> Self {
-        Self {
+        Self(Box::new(Words {
             status,
             code: code.to_owned(),
             title: title.to_owned(),
@@ -26,7 +29,7 @@ impl Refusal {
             meta: None,
             pointer: None,
             parameter: None,
-        }
+        }))
     }
 
     /// 400 without a known code of the service.
@@ -56,39 +59,40 @@ impl Refusal {
 
     /// More words.
     pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = Some(detail.into());
+        self.0.detail = Some(detail.into());
         self
     }
 
     /// The service's extra data.
     pub(super) fn meta(mut self, meta: Value) -> Self {
-        self.meta = Some(meta);
+        self.0.meta = Some(meta);
         self
     }
 
     /// The JSON pointer to what is wrong in the body.
     pub(super) fn pointer(mut self, pointer: impl Into<String>) -> Self {
-        self.pointer = Some(pointer.into());
+        self.0.pointer = Some(pointer.into());
         self
     }
 
     /// The query parameter that is wrong.
     pub(super) fn parameter(mut self, parameter: impl Into<String>) -> Self {
-        self.parameter = Some(parameter.into());
+        self.0.parameter = Some(parameter.into());
         self
     }
 
     pub(super) fn status(&self) -> StatusCode {
-        self.status
+        self.0.status
     }
 
     /// The body in which a service says this.
     pub(super) fn body(&self, shape: Shape, trace: &str) -> Value {
         let error = Value::Object(self.error(shape));
         match shape {
-            Shape::Plain => json!({"errors": [error]}),
-            Shape::Traced | Shape::Numbered | Shape::Coded => json!({"errors": [error], "traceId": trace}),
-            Shape::Worded => json!({"errors": [error], "traceId": trace}),
+            Shape::Plain | Shape::Explained => json!({"errors": [error]}),
+            Shape::Traced | Shape::Numbered | Shape::Worded | Shape::Coded => {
+                json!({"errors": [error], "traceId": trace})
+            }
             Shape::Doubled => {
                 let mut body = self.error(shape);
                 body.insert("errors".to_owned(), json!([error]));
@@ -96,10 +100,9 @@ impl Refusal {
                 Value::Object(body)
             }
             Shape::Licence => {
-                let message = self.detail.as_deref().unwrap_or(&self.title);
+                let message = self.0.detail.as_deref().unwrap_or(&self.0.title);
                 json!({"error": "util.Error", "message": message, "errors": [error]})
             }
-            Shape::Explained => json!({"errors": [error]}),
             Shape::Single => {
                 let mut body = self.error(shape);
                 body.insert("traceId".to_owned(), json!(trace));
@@ -111,26 +114,26 @@ impl Refusal {
     fn error(&self, shape: Shape) -> Map<String, Value> {
         let mut error = Map::new();
         let code = match shape {
-            Shape::Coded => json!(self.status.as_u16()),
-            _ => json!(self.code),
+            Shape::Coded => json!(self.0.status.as_u16()),
+            _ => json!(self.0.code),
         };
         error.insert("code".to_owned(), code);
-        error.insert("title".to_owned(), json!(self.title));
-        if let Some(detail) = &self.detail {
+        error.insert("title".to_owned(), json!(self.0.title));
+        if let Some(detail) = &self.0.detail {
             error.insert("detail".to_owned(), json!(detail));
         }
-        if let Some(meta) = &self.meta {
+        if let Some(meta) = &self.0.meta {
             error.insert("meta".to_owned(), meta.clone());
         } else if shape == Shape::Explained {
-            let fault = self.status.is_server_error();
-            let meta = json!({"fault": fault, "temporary": fault, "timeout": false, "explain": self.detail});
+            let fault = self.0.status.is_server_error();
+            let meta = json!({"fault": fault, "temporary": fault, "timeout": false, "explain": self.0.detail});
             error.insert("meta".to_owned(), meta);
         }
         let mut source = Map::new();
-        if let Some(pointer) = &self.pointer {
+        if let Some(pointer) = &self.0.pointer {
             source.insert("pointer".to_owned(), json!(pointer));
         }
-        if let Some(parameter) = &self.parameter {
+        if let Some(parameter) = &self.0.parameter {
             source.insert("parameter".to_owned(), json!(parameter));
         }
         if !source.is_empty() {
@@ -138,10 +141,10 @@ impl Refusal {
         }
         match shape {
             Shape::Worded => {
-                error.insert("status".to_owned(), json!(self.status.as_str()));
+                error.insert("status".to_owned(), json!(self.0.status.as_str()));
             }
             Shape::Numbered | Shape::Single => {
-                error.insert("status".to_owned(), json!(self.status.as_u16()));
+                error.insert("status".to_owned(), json!(self.0.status.as_u16()));
             }
             _ => {}
         }
@@ -151,7 +154,7 @@ impl Refusal {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(self.detail.as_deref().unwrap_or(&self.title))
+        formatter.write_str(self.0.detail.as_deref().unwrap_or(&self.0.title))
     }
 }
 

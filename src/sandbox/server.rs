@@ -194,22 +194,17 @@ fn road(
         return refused(StatusCode::FORBIDDEN, "Forbidden", &detail);
     }
     let (segment, rest) = path[1..].split_at(path[1..].find(['/', '?']).unwrap_or(path.len() - 1));
-    match hosts::is_host(&segment.to_ascii_lowercase()) {
-        true => {
-            let authority = match (authority, here) {
-                ("", Some(here)) => here.to_string(),
-                (authority, _) => authority.to_owned(),
-            };
-            let base = format!("{scheme}://{authority}/{segment}");
-            let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
-            to(segment, &rest, base)
-        }
-        false => {
-            let detail = "name a host of the sandbox first: http://<address>/register.<region>.qlikcloud.com/..., \
-                          http://<address>/console.qlikcloud.com/... or http://<address>/<tenant host>/...";
-            refused(StatusCode::NOT_FOUND, "Not found", detail)
-        }
+    if !hosts::is_host(&segment.to_ascii_lowercase()) {
+        let detail = "name a host of the sandbox first: http://<address>/register.<region>.qlikcloud.com/..., \
+                      http://<address>/console.qlikcloud.com/... or http://<address>/<tenant host>/...";
+        return refused(StatusCode::NOT_FOUND, "Not found", detail);
     }
+    let authority = match (authority, here) {
+        ("", Some(here)) => here.to_string(),
+        (authority, _) => authority.to_owned(),
+    };
+    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    to(segment, &rest, format!("{scheme}://{authority}/{segment}"))
 }
 
 fn to(host: &str, path: &str, base: String) -> Result<Road, Box<Response<Full<Bytes>>>> {

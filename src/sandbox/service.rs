@@ -157,12 +157,12 @@ impl Sandbox {
             let state = self.snapshot();
             let outcome = dispatch::answer(&request, state, &**clock, random);
             debug_assert!(outcome.changed.is_none(), "a GET changed something: {}", request.uri());
-            self.note(&mut self.inner(), outcome.violations);
+            Self::note(&mut self.inner(), outcome.violations);
             return outcome.response;
         }
         let mut inner = self.inner();
         let outcome = dispatch::answer(&request, inner.latest.clone(), &**clock, random);
-        self.note(&mut inner, outcome.violations);
+        Self::note(&mut inner, outcome.violations);
         let Some((state, changes)) = outcome.changed else {
             return outcome.response;
         };
@@ -217,7 +217,7 @@ impl Sandbox {
         }
     }
 
-    fn note(&self, inner: &mut Inner, violations: Vec<Violation>) {
+    fn note(inner: &mut Inner, violations: Vec<Violation>) {
         for violation in violations {
             tracing::debug!(
                 operation = violation.operation,

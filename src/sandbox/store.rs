@@ -1,4 +1,4 @@
-//! The file in which a sandbox keeps its state: one SQLite database, held by one process at a time.
+//! The file in which a sandbox keeps its state: one `SQLite` database, held by one process at a time.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::state::{Document, Scope, State};
 
-/// `tsbx`: tells our files from other SQLite databases.
+/// `tsbx`: tells our files from other databases.
 const APPLICATION: i32 = 0x7473_6278;
 /// The version of the tables below.
 const FORMAT: i32 = 1;

@@ -351,23 +351,21 @@ fn invite(context: &mut Context<'_>) -> Handled {
             told.push(error("400", "Invalid email"));
             continue;
         }
-        let held = context.collection("users").find("email", email).into_iter().next();
-        told.push(match held {
-            Some(user) => {
-                let resend = invitee.get("resend") == Some(&Value::Bool(true));
-                let status = if resend { "ok" } else { "exists" };
-                match text(&user, "status") {
-                    "active" => error("1001", "Active User"),
-                    "disabled" => error("1002", "Disabled User"),
-                    _ => json!({"email": email, "status": status, "subject": user["subject"], "userId": user["id"]}),
-                }
-            }
-            None => {
-                let subject = context.random.uuid().to_string();
-                let name = Some(text(&invitee, "name")).filter(|name| !name.is_empty()).unwrap_or(email);
-                let user = json!({"name": name, "email": email, "subject": subject, "status": "invited"});
-                let id = add(context, user);
-                json!({"email": email, "status": "ok", "subject": subject, "userId": id})
+        let Some(user) = context.collection("users").find("email", email).into_iter().next() else {
+            let subject = context.random.uuid().to_string();
+            let name = Some(text(&invitee, "name")).filter(|name| !name.is_empty()).unwrap_or(email);
+            let user = json!({"name": name, "email": email, "subject": subject, "status": "invited"});
+            let id = add(context, user);
+            told.push(json!({"email": email, "status": "ok", "subject": subject, "userId": id}));
+            continue;
+        };
+        let again = invitee.get("resend") == Some(&Value::Bool(true));
+        told.push(match text(&user, "status") {
+            "active" => error("1001", "Active User"),
+            "disabled" => error("1002", "Disabled User"),
+            _ => {
+                let status = if again { "ok" } else { "exists" };
+                json!({"email": email, "status": status, "subject": user["subject"], "userId": user["id"]})
             }
         });
     }

@@ -81,10 +81,10 @@ fn lists_are_sorted_filtered_and_paged() {
     assert_eq!(names(&falling), ["EU OAuth Client", "Carla", "Bob", "alice"]);
     let page = cloud.get(&host, "/api/v1/users?limit=3").expect(StatusCode::OK);
     let next = page["links"]["next"]["href"].as_str().unwrap().strip_prefix(&format!("https://{host}")).unwrap();
-    let last = cloud.get(&host, next).expect(StatusCode::OK);
-    assert_eq!(names(&last), ["EU OAuth Client"]);
-    assert!(last["links"].get("next").is_none());
-    let prev = last["links"]["prev"]["href"].as_str().unwrap().strip_prefix(&format!("https://{host}")).unwrap();
+    let second = cloud.get(&host, next).expect(StatusCode::OK);
+    assert_eq!(names(&second), ["EU OAuth Client"]);
+    assert!(second["links"].get("next").is_none());
+    let prev = second["links"]["prev"]["href"].as_str().unwrap().strip_prefix(&format!("https://{host}")).unwrap();
     assert_eq!(names(&cloud.get(&host, prev).expect(StatusCode::OK)), ["alice", "Bob", "Carla"]);
     for (filter, found) in [
         ("email eq \"BOB@halyard.example\"", vec!["Bob"]),
@@ -139,13 +139,13 @@ fn patches_replace_add_and_remove() {
     let user = cloud.post(&host, "/api/v1/users", json!({"subject": "hb|1"})).expect(StatusCode::CREATED);
     assert_eq!(user["status"], "invited");
     let path = format!("/api/v1/users/{}", user["id"].as_str().unwrap());
-    let patch = |steps: Value| cloud.patch(&host, &path, steps);
+    let change = |steps: Value| cloud.patch(&host, &path, steps);
     let roles = || -> Vec<String> {
         let user = cloud.get(&host, &path).expect(StatusCode::OK);
         let roles = user["assignedRoles"].as_array().unwrap();
         roles.iter().map(|role| role["name"].as_str().unwrap().to_owned()).collect()
     };
-    let done = patch(json!([
+    let done = change(json!([
         {"op": "replace", "path": "/name", "value": "Ann"},
         {"op": "replace", "path": "/status", "value": "active"},
         {"op": "replace", "path": "/assignedRoles", "value": [{"name": "Steward"}, {"name": "DataAdmin"}]},
@@ -165,7 +165,7 @@ fn patches_replace_add_and_remove() {
         json!({"op": "replace", "path": "/assignedRoles", "value": [{"name": "Nobody"}]}),
         json!({"op": "add", "path": "/assignedGroups", "value": [{"name": "nobody", "providerType": "custom"}]}),
     ] {
-        assert_eq!(patch(json!([{"op": "replace", "path": "/name", "value": "Other"}, wrong])).status, 400, "{wrong}");
+        assert_eq!(change(json!([{"op": "replace", "path": "/name", "value": "Other"}, wrong])).status, 400, "{wrong}");
     }
     assert_eq!(cloud.get(&host, &path).expect(StatusCode::OK), after);
 }
