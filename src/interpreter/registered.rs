@@ -147,16 +147,19 @@ impl<I: Interpreter> Registered<I> {
         if *may_begin || self.ask(move |registry| registry.knows(&organization)).await? {
             return Ok(Ok(()));
         }
-        Ok(Err(Failure::new(
-            FailureKind::Denied,
-            "tenantry/new-registry",
-            format!("this machine's registry knows no tenant of organization {identity}, so a tenant may exist already"),
-        )
-        .hint(
+        let renewed = if identity.starts_with("license-key-") {
+            "; when only the licence key was renewed, name the organization in the target: organization = \"...\""
+        } else {
+            ""
+        };
+        let title =
+            format!("the registry knows no tenant of organization {identity}, so `{customer}` may have one already");
+        let failure = Failure::new(FailureKind::Denied, "tenantry/new-registry", title);
+        Ok(Err(failure.hint(format!(
             "bring .tenantry/state.db here from where it was used, or add a console client to the target so that tenants \
-             can be listed, or enter the tenant with `tenantry tenants adopt CUSTOMER HOSTNAME`; for the organization's \
-             first tenants say --new-registry",
-        )))
+             can be listed, or enter the tenant with `tenantry tenants adopt {customer} HOSTNAME`; for the organization's \
+             first tenants say --new-registry{renewed}"
+        ))))
     }
 
     async fn adopt(&self, arguments: &Value) -> Result<Value, Failure> {

@@ -71,7 +71,8 @@ impl Project {
         Ok(project)
     }
 
-    /// The project that `folder` belongs to: the nearest folder upwards with a settings file, or else `folder` itself.
+    /// The project that `folder` belongs to: the nearest folder upwards with a settings file, or else `folder` itself. A
+    /// relative `folder` is followed upwards only as far as it is written.
     ///
     /// # Errors
     /// When its settings file cannot be used.

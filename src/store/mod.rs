@@ -3,6 +3,7 @@
 //! Everything here is durable before it is answered: written, synced, renamed into place and the folder synced.
 
 mod certificate;
+mod commit;
 mod durable;
 mod keys;
 mod registry;

@@ -1,12 +1,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::commit::{Committer, Stopped};
 use super::durable;
 use crate::operation::{Failure, FailureKind};
 use crate::surroundings::Clock;
@@ -54,10 +55,10 @@ CREATE TABLE intents (
 /// Creating a tenant cannot be repeated and cannot be looked up by name. So an [`Intent`] is written before the request
 /// goes out, and the tenant after the answer came; an intent that is left says that a tenant may exist.
 ///
-/// Every method blocks until the disk has it. Clones share one connection; other processes may open the same file.
+/// Every method blocks until the disk has it. Clones share one connection and its commits; other processes may open the same file.
 #[derive(Clone)]
 pub struct Registry {
-    connection: Arc<Mutex<Connection>>,
+    database: Arc<Committer>,
     path: PathBuf,
     clock: Arc<dyn Clock>,
 }
@@ -229,7 +230,7 @@ impl Registry {
             Found::Newer(found) => return Err(RegistryError::Newer { path: path.to_owned(), found }),
             Found::Damaged(why) => return Err(RegistryError::Damaged { path: path.to_owned(), why }),
         }
-        Ok(Self { connection: Arc::new(Mutex::new(connection)), path: path.to_owned(), clock })
+        Ok(Self { database: Arc::new(Committer::new(connection)), path: path.to_owned(), clock })
     }
 
     /// The customer's tenant.
@@ -237,7 +238,7 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn tenant(&self, organization: &str, customer: &str) -> Result<Option<Tenant>, RegistryError> {
-        self.change(|state| tenant_of(state, organization, customer).map(Ok))
+        self.read(|state| tenant_of(state, organization, customer))
     }
 
     /// The customer's creation whose end is not known.
@@ -245,7 +246,7 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn intent(&self, organization: &str, customer: &str) -> Result<Option<Intent>, RegistryError> {
-        self.change(|state| intent_of(state, organization, customer).map(Ok))
+        self.read(|state| intent_of(state, organization, customer))
     }
 
     /// All tenants of an organization, by customer.
@@ -253,10 +254,9 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn tenants(&self, organization: &str) -> Result<Vec<Tenant>, RegistryError> {
-        self.change(|state| {
+        self.read(|state| {
             let mut rows = state.prepare_cached("SELECT * FROM tenants WHERE organization = ?1 ORDER BY customer")?;
-            let tenants = rows.query_map([organization], read_tenant)?.collect::<Result<_, _>>()?;
-            Ok(Ok(tenants))
+            rows.query_map([organization], read_tenant)?.collect()
         })
     }
 
@@ -265,10 +265,9 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn intents(&self, organization: &str) -> Result<Vec<Intent>, RegistryError> {
-        self.change(|state| {
+        self.read(|state| {
             let mut rows = state.prepare_cached("SELECT * FROM intents WHERE organization = ?1 ORDER BY customer")?;
-            let intents = rows.query_map([organization], read_intent)?.collect::<Result<_, _>>()?;
-            Ok(Ok(intents))
+            rows.query_map([organization], read_intent)?.collect()
         })
     }
 
@@ -277,10 +276,10 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn knows(&self, organization: &str) -> Result<bool, RegistryError> {
-        self.change(|state| {
+        self.read(|state| {
             let known = "SELECT EXISTS (SELECT 1 FROM tenants WHERE organization = ?1)
                          OR EXISTS (SELECT 1 FROM intents WHERE organization = ?1)";
-            state.query_row(known, [organization], |row| row.get(0)).map(Ok)
+            state.query_row(known, [organization], |row| row.get(0))
         })
     }
 
@@ -298,11 +297,12 @@ impl Registry {
         digest: &str,
     ) -> Result<(), RegistryError> {
         let since = self.clock.now().to_string();
-        self.change(|state| {
-            if let Some(tenant) = tenant_of(state, organization, customer)? {
+        let [organization, customer, run, key, digest] = [organization, customer, run, key, digest].map(str::to_owned);
+        self.change(move |state| {
+            if let Some(tenant) = tenant_of(state, &organization, &customer)? {
                 return Ok(Err(RegistryError::HasTenant(Box::new(tenant))));
             }
-            if let Some(intent) = intent_of(state, organization, customer)? {
+            if let Some(intent) = intent_of(state, &organization, &customer)? {
                 return Ok(Err(RegistryError::Unsettled(Box::new(intent))));
             }
             state.execute(
@@ -326,7 +326,8 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be written.
     pub fn settle_not_created(&self, organization: &str, customer: &str) -> Result<bool, RegistryError> {
-        self.change(|state| {
+        let [organization, customer] = [organization, customer].map(str::to_owned);
+        self.change(move |state| {
             let settled = state.execute(
                 "DELETE FROM intents WHERE organization = ?1 AND customer = ?2",
                 params![organization, customer],
@@ -346,13 +347,14 @@ impl Registry {
 
     fn enter(&self, organization: &str, tenant: &Tenant) -> Result<(), RegistryError> {
         let now = self.clock.now().to_string();
-        self.change(|state| {
-            if let Some(known) = tenant_of(state, organization, &tenant.customer)?
+        let (organization, tenant) = (organization.to_owned(), tenant.clone());
+        self.change(move |state| {
+            if let Some(known) = tenant_of(state, &organization, &tenant.customer)?
                 && known.id != tenant.id
             {
                 return Ok(Err(RegistryError::HasTenant(Box::new(known))));
             }
-            if let Some(known) = tenant_by_id(state, organization, &tenant.id)?
+            if let Some(known) = tenant_by_id(state, &organization, &tenant.id)?
                 && known.customer != tenant.customer
             {
                 return Ok(Err(RegistryError::TakenBy(Box::new(known))));
@@ -399,7 +401,9 @@ impl Registry {
         status: Option<&str>,
     ) -> Result<bool, RegistryError> {
         let now = self.clock.now().to_string();
-        self.change(|state| {
+        let [organization, id] = [organization, id].map(str::to_owned);
+        let [name, alias, status] = [name, alias, status].map(|text| text.map(str::to_owned));
+        self.change(move |state| {
             let changed = state.execute(
                 "UPDATE tenants SET name = coalesce(?3, name), alias = coalesce(?4, alias),
                                     status = coalesce(?5, status), updated_at = ?6
@@ -415,7 +419,8 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be written.
     pub fn forget(&self, organization: &str, customer: &str) -> Result<bool, RegistryError> {
-        self.change(|state| {
+        let [organization, customer] = [organization, customer].map(str::to_owned);
+        self.change(move |state| {
             let forgotten = state.execute(
                 "DELETE FROM tenants WHERE organization = ?1 AND customer = ?2",
                 params![organization, customer],
@@ -429,33 +434,30 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be written.
     pub fn drop_organization(&self, organization: &str) -> Result<(), RegistryError> {
-        self.change(|state| {
-            state.execute("DELETE FROM tenants WHERE organization = ?1", [organization])?;
-            state.execute("DELETE FROM intents WHERE organization = ?1", [organization])?;
+        let organization = organization.to_owned();
+        self.change(move |state| {
+            state.execute("DELETE FROM tenants WHERE organization = ?1", [&organization])?;
+            state.execute("DELETE FROM intents WHERE organization = ?1", [&organization])?;
             Ok(Ok(()))
         })
     }
 
-    /// Runs `work` in one transaction that holds the write lock from its start, so that what it reads stays true.
-    fn change<T>(
+    fn change<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<Result<T, RegistryError>>,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, RegistryError>> + Send + 'static,
     ) -> Result<T, RegistryError> {
-        let mut connection = self.lock();
-        let done = (|| {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let done = work(&transaction)?;
-            if done.is_ok() {
-                transaction.commit()?;
-            }
-            Ok(done)
-        })();
-        done.map_err(|error| sort(&self.path, error))?
+        self.database.write(work).map_err(|stopped| self.stopped(stopped))?
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
-        // A panic between two statements rolled its transaction back when it unwound.
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    fn read<T>(&self, look: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RegistryError> {
+        self.database.read(look).map_err(|stopped| self.stopped(stopped))
+    }
+
+    fn stopped(&self, stopped: Stopped) -> RegistryError {
+        match stopped {
+            Stopped::Database(error) => sort(&self.path, error),
+            Stopped::Shared(why) => RegistryError::Access { path: self.path.clone(), source: why.into() },
+        }
     }
 }
 
@@ -527,21 +529,21 @@ fn sort(path: &Path, error: rusqlite::Error) -> RegistryError {
     }
 }
 
-fn tenant_of(state: &Transaction<'_>, organization: &str, customer: &str) -> rusqlite::Result<Option<Tenant>> {
+fn tenant_of(state: &Connection, organization: &str, customer: &str) -> rusqlite::Result<Option<Tenant>> {
     state
         .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND customer = ?2")?
         .query_row([organization, customer], read_tenant)
         .optional()
 }
 
-fn tenant_by_id(state: &Transaction<'_>, organization: &str, id: &str) -> rusqlite::Result<Option<Tenant>> {
+fn tenant_by_id(state: &Connection, organization: &str, id: &str) -> rusqlite::Result<Option<Tenant>> {
     state
         .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND id = ?2")?
         .query_row([organization, id], read_tenant)
         .optional()
 }
 
-fn intent_of(state: &Transaction<'_>, organization: &str, customer: &str) -> rusqlite::Result<Option<Intent>> {
+fn intent_of(state: &Connection, organization: &str, customer: &str) -> rusqlite::Result<Option<Intent>> {
     state
         .prepare_cached("SELECT * FROM intents WHERE organization = ?1 AND customer = ?2")?
         .query_row([organization, customer], read_intent)

@@ -263,6 +263,7 @@ impl Vault {
         let (folder, path, name) = (folder.clone(), folder.join(file_name(name)), name.to_owned());
         blocking(move || {
             durable::private_folder(&folder)
+                .and_then(|()| keep_out_of_git(&folder))
                 .and_then(|()| write(&path, text.expose_secret().as_bytes()))
                 .map_err(|source| VaultError::Sink { name, path, source })
         })
@@ -274,6 +275,15 @@ impl Vault {
         crate::project::nearest(name, sources.keys().map(String::as_str).filter(|name| plain_name(name)))
             .map(str::to_owned)
     }
+}
+
+/// Made secrets must not slip into the project's repository.
+fn keep_out_of_git(folder: &Path) -> io::Result<()> {
+    let ignore = folder.join(".gitignore");
+    if !ignore.exists() {
+        durable::create_new(&ignore, b"*\n")?;
+    }
+    Ok(())
 }
 
 fn read_made(path: &Path) -> io::Result<Option<SecretString>> {

@@ -190,6 +190,19 @@ async fn a_creation_whose_end_is_not_known_is_never_repeated() {
 }
 
 #[tokio::test]
+async fn a_tenant_that_the_registry_cannot_keep_is_named() {
+    let (inner, registry) = (Scripted::answering([created(), created()]), registry());
+    let other = Registered::new(inner.clone(), registry.clone(), organization(true), "fenwick", "run-1");
+    perform(&other, &create_tenant()).await.unwrap();
+    // A service that answers with the same tenant again.
+    let failure = perform(&layer(&inner, &registry, organization(true)), &create_tenant()).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unknown);
+    let detail = "tenant t1 (q7m2.eu.qlikcloud.com) was created, and the registry could not keep it";
+    assert_eq!(failure.detail.as_deref(), Some(detail));
+    assert!(registry.intent("org", "harbour").unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_run_cancelled_after_sending_leaves_the_intent() {
     let (inner, registry) = (Scripted::default(), registry());
     let layer = layer(&inner, &registry, organization(true));

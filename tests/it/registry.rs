@@ -93,6 +93,31 @@ async fn of_many_runs_for_one_customer_one_may_create() {
 }
 
 #[tokio::test]
+async fn many_writers_at_once_lose_nothing() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    std::thread::scope(|scope| {
+        for customer in 0..64 {
+            let registry = registry.clone();
+            scope.spawn(move || {
+                let code = format!("c{customer}");
+                registry.begin_create("org", &code, "run-1", "k", "d").unwrap();
+                // A refusal among the shared commits takes back only itself.
+                assert!(registry.begin_create("org", &code, "run-2", "k", "d").is_err());
+                match customer % 3 {
+                    0 => registry.settle_created("org", &tenant(&code, &format!("t{customer}"))).unwrap(),
+                    1 => assert!(registry.settle_not_created("org", &code).unwrap()),
+                    _ => {}
+                }
+            });
+        }
+    });
+    let later = open(&path);
+    assert_eq!(later.tenants("org").unwrap().len(), 22);
+    assert_eq!(later.intents("org").unwrap().len(), 21);
+}
+
+#[tokio::test]
 async fn a_tenant_belongs_to_one_customer_and_a_customer_has_one_tenant() {
     let (_folder, path) = folder();
     let registry = open(&path);

@@ -129,7 +129,9 @@ async fn no_name_leads_out_of_the_sink() {
         assert_eq!(text(&vault, name).await.unwrap(), name);
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    assert_eq!(std::fs::read_dir(folder.path().join("secrets")).unwrap().count(), 8);
+    let inside = std::fs::read_dir(folder.path().join("secrets")).unwrap();
+    let made = inside.filter(|entry| entry.as_ref().unwrap().file_name() != ".gitignore").count();
+    assert_eq!(made, 8);
 }
 
 #[cfg(unix)]
@@ -141,6 +143,7 @@ async fn only_the_owner_reads_made_secrets() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder.path().join("secrets")), 0o700);
     assert_eq!(mode(&folder.path().join("secrets/portal")), 0o600);
+    assert_eq!(std::fs::read_to_string(folder.path().join("secrets/.gitignore")).unwrap(), "*\n");
 }
 
 #[tokio::test]
