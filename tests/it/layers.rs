@@ -9,12 +9,13 @@ use http::Method;
 use serde_json::{Value, json};
 use tenantry::contract::contract;
 use tenantry::interpreter::{
-    Enrolment, IdentitySource, Interpreter, License, LocalOperation, LocalOperations, Locals, Organization, Permits,
-    Permitted, Registered,
+    Embedded, Enrolment, IdentitySource, Interpreter, License, LocalOperation, LocalOperations, Locals, Organization,
+    Permits, Permitted, Registered,
 };
 use tenantry::operation::{
     Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response,
 };
+use tenantry::sandbox::{self, Sandbox};
 use tenantry::store::{Registry, SecretSource, Vault};
 use tenantry::surroundings::{Clock, Random, RuntimeClock};
 
@@ -456,4 +457,49 @@ fn a_permission_that_means_nothing_is_refused() {
     insta::assert_snapshot!(error("space:write"), @"`space:write` is not a permission: there is no resource `space` | did you mean `spaces:write`?");
     insta::assert_snapshot!(error("spaces:wirte"), @"`spaces:wirte` is not a permission: there is no action `wirte` | known are read, create, update, delete, act, write");
     insta::assert_snapshot!(error("spaces"), @"`spaces` is not a permission: it has no action | write `spaces:write`");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_whole_stack_makes_one_tenant_in_the_sandbox() {
+    let vault = Vault::in_memory();
+    let settings = sandbox::Settings { clock: clock(), random: Random::from_seed(7), ..Default::default() };
+    let sandbox = Sandbox::in_memory(settings);
+    vault.add("sandbox/license_key", SecretSource::literal(sandbox.credentials().license_key));
+    let embedded = Embedded::new(sandbox.clone(), Arc::new(vault.clone()), clock(), Random::from_seed(2));
+    let folder = tempfile::TempDir::new().unwrap();
+    let registry = Registry::open(&folder.path().join("state.db"), clock()).unwrap();
+    let identity = sandbox.organization();
+    let target = Enrolment::Organization {
+        identity: identity.clone(),
+        may_begin: true,
+        lists: true,
+        license: License::Key("sandbox/license_key".into()),
+    };
+    let locals = Locals::new(embedded, Arc::new(locals(&vault)));
+    let registered = Registered::new(locals, registry.clone(), target, "harbour", "run-1");
+    let stack = Permitted::new(registered, Permits::parse(["tenants:write"], &[]).unwrap());
+
+    let arguments = json!({ "customer": "harbour", "region": "eu" });
+    let absent = perform(&stack, &local("tenantry.registry.lookup", arguments.clone())).await.unwrap().json().clone();
+    let body = json!({ "licenseKey": absent["license"]["key"] });
+    let create = request("createTenant", Host::Register("eu".into()), "/api/v1/tenants", body);
+    let tenant = perform(&stack, &create).await.unwrap().json().clone();
+    let host = Host::Tenant(tenant["hostnames"][0].as_str().unwrap().to_owned());
+    let changes = json!([
+        { "op": "replace", "path": "/name", "value": "Harbour" },
+        { "op": "replace", "path": "/hostnames/1", "value": "halyard-harbour.eu.qlikcloud.com" },
+    ]);
+    let path = format!("/api/v1/tenants/{}", tenant["id"].as_str().unwrap());
+    perform(&stack, &request("patchTenant", host, &path, changes)).await.unwrap();
+
+    let known = perform(&stack, &local("tenantry.registry.lookup", arguments)).await.unwrap().json().clone();
+    assert_eq!((&known["state"], &known["id"], &known["region"]), (&json!("known"), &tenant["id"], &json!("eu")));
+    assert_eq!(known["alias"], "halyard-harbour.eu.qlikcloud.com");
+    assert_eq!(known["name"], "Harbour");
+    assert_eq!(perform(&stack, &create).await.unwrap_err().code, "tenantry/registered");
+    let invite = json!({ "name": "A", "subject": "a", "status": "invited" });
+    let user = request("createUser", Host::Console, "/api/v1/users", invite);
+    assert_eq!(perform(&stack, &user).await.unwrap_err().code, "tenantry/not-permitted");
+    registry.drop_organization(&identity).unwrap();
+    assert!(registry.tenants(&identity).unwrap().is_empty());
 }
