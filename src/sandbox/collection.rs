@@ -15,7 +15,7 @@ fn keys(collection: &str) -> &'static [&'static str] {
         "seats" => &["subject", "type"],
         "users" => &["subject", "email"],
         "groups" | "roles" | "spaces" | "webIntegrations" => &["name"],
-        "assignments" => &["spaceId", "assigneeId"],
+        "assignments" | "shares" => &["spaceId", "assigneeId"],
         "cspOrigins" => &["origin"],
         "themes" | "extensions" => &["qextFilename"],
         _ => &[],

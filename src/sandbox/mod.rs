@@ -47,11 +47,13 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler has the form of one that can refuse")]
 
+mod assignments;
 mod collection;
 mod console;
 mod context;
 mod dispatch;
 mod filter;
+mod groups;
 mod hosts;
 mod ids;
 mod licenses;
@@ -67,6 +69,8 @@ mod roles;
 mod server;
 mod service;
 mod settings;
+mod shares;
+mod spaces;
 mod state;
 mod store;
 mod tenants;

@@ -57,14 +57,36 @@ pub(super) fn page_as(
     paging: Paging,
     show: impl Fn(&Context<'_>, &Value) -> Value,
 ) -> Handled {
-    let window = window(context, &documents, paging)?;
-    let data: Vec<Value> = documents[window.range.clone()].iter().map(|document| show(context, document)).collect();
     let mut body = Map::new();
-    body.insert("data".to_owned(), Value::Array(data));
     if context.flag("totalResults") {
         body.insert("totalResults".to_owned(), json!(documents.len()));
     }
-    body.insert("links".to_owned(), window.links(context, &documents, paging));
+    paged(context, &documents, paging, show, body)
+}
+
+/// The same, with the number of all documents in `meta.count`, as spaces have it.
+pub(super) fn page_counted(
+    context: &Context<'_>,
+    documents: Vec<Document>,
+    paging: Paging,
+    show: impl Fn(&Context<'_>, &Value) -> Value,
+) -> Handled {
+    let mut body = Map::new();
+    body.insert("meta".to_owned(), json!({"count": documents.len()}));
+    paged(context, &documents, paging, show, body)
+}
+
+fn paged(
+    context: &Context<'_>,
+    documents: &[Document],
+    paging: Paging,
+    show: impl Fn(&Context<'_>, &Value) -> Value,
+    mut body: Map<String, Value>,
+) -> Handled {
+    let window = window(context, documents, paging)?;
+    let data: Vec<Value> = documents[window.range.clone()].iter().map(|document| show(context, document)).collect();
+    body.insert("data".to_owned(), Value::Array(data));
+    body.insert("links".to_owned(), window.links(context, documents, paging));
     Ok(Answer::ok(&Value::Object(body)))
 }
 

@@ -1,7 +1,7 @@
 //! Every resource that is simulated: one line each.
 
 use super::context::{Context, Handled};
-use super::{console, licenses, login, oauth, roles, tenants, users};
+use super::{assignments, console, groups, licenses, login, oauth, roles, shares, spaces, tenants, users};
 
 /// How an operation is simulated.
 pub(super) type Handler = fn(&mut Context<'_>) -> Handled;
@@ -22,7 +22,11 @@ pub(super) const RESOURCES: &[Resource] = &[
     tenants::RESOURCE,
     licenses::RESOURCE,
     roles::RESOURCE,
+    groups::RESOURCE,
     users::RESOURCE,
+    spaces::RESOURCE,
+    assignments::RESOURCE,
+    shares::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.
