@@ -15,8 +15,7 @@ pub(super) struct Listing {
 impl Listing {
     /// The list called `name` of this tenant.
     pub(super) fn of(call: &Call, tenant: &Tenant, name: &str) -> Self {
-        let epoch = call.note(&epoch(tenant)).and_then(|epoch| epoch.as_u64()).unwrap_or_default();
-        Self { name: format!("{name}@{}#{epoch}", tenant.host_name()) }
+        Self { name: note(call, tenant, name) }
     }
 
     /// The item of this natural key, from the notes or from the list that `read` asks for. `fresh` asks in any case:
@@ -34,13 +33,16 @@ impl Listing {
         }
         let list = match call.note(&self.name) {
             Some(list) if !fresh => list,
-            _ => {
-                let list = Value::Array(read().list(call)?);
-                call.set_note(&self.name, list.clone());
-                list
-            }
+            _ => Value::Array(self.read(call, read())?),
         };
         Ok(list.as_array().into_iter().flatten().find(|item| is_it(item)).cloned())
+    }
+
+    /// The list as it is now, noted for look-ups to come.
+    pub(super) fn read(&self, call: &mut Call, ask: Ask) -> Result<Vec<Value>, ScriptError> {
+        let list = ask.list(call)?;
+        call.set_note(&self.name, Value::Array(list.clone()));
+        Ok(list)
     }
 
     /// Notes what was written under this natural key; `null` when it was removed.
@@ -58,11 +60,17 @@ impl Listing {
     }
 }
 
+/// The name of a note about this tenant that [`forget_all`] makes nobody find again.
+pub(super) fn note(call: &Call, tenant: &Tenant, name: &str) -> String {
+    let epoch = call.note(&epoch(tenant)).and_then(|epoch| epoch.as_u64()).unwrap_or_default();
+    format!("{name}@{}#{epoch}", tenant.host_name())
+}
+
 fn epoch(tenant: &Tenant) -> String {
     format!("epoch@{}", tenant.host_name())
 }
 
-/// Forgets every list of this tenant: something was written past the functions that know what it means.
+/// Forgets what was read of this tenant: something was written past the functions that know what it means.
 pub(super) fn forget_all(call: &Call, tenant: &Tenant) {
     let name = epoch(tenant);
     let next = call.note(&name).and_then(|epoch| epoch.as_u64()).unwrap_or_default() + 1;

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, Resource, Updated};
 use super::groups::Group;
 use super::listing::Listing;
-use super::options::{invalid, listed, options, script, suggestion, text};
-use super::request::{patch, text_of};
+use super::options::{invalid, listed, options, script, scripts, suggestion, text};
+use super::request::{Ask, patch, text_of};
 use super::tenants::Tenant;
 use super::users::User;
 use crate::event::{Change, FieldChange};
@@ -208,13 +208,8 @@ impl Resource for Assignment<'_> {
 
     fn find(&self, call: &mut Call) -> Result<Option<Value>, ScriptError> {
         let is_it = |held: &Value| held["assigneeId"].as_str() == Some(&self.assignee.id);
-        self.listing.find(call, &self.assignee.id, self.looked.replace(true), is_it, || {
-            self.space
-                .tenant
-                .ask("getSpaceAssignments", format!("assignments of {}", subject(self.space.name())))
-                .var("spaceId", &self.space.id)
-                .query("limit", "100")
-        })
+        let fresh = self.looked.replace(true);
+        self.listing.find(call, &self.assignee.id, fresh, is_it, || assignments(self.space))
     }
 
     fn create(&self, call: &mut Call) -> Result<Outcome, ScriptError> {
@@ -249,9 +244,21 @@ impl Resource for Assignment<'_> {
     }
 }
 
+fn assignments(space: &Space) -> Ask {
+    space
+        .tenant
+        .ask("getSpaceAssignments", format!("assignments of {}", subject(space.name())))
+        .var("spaceId", &space.id)
+        .query("limit", "100")
+}
+
+fn listing(call: &Call, space: &Space) -> Listing {
+    Listing::of(call, &space.tenant, &format!("assignments of {}", space.id))
+}
+
 fn assign(call: &mut Call, space: &Space, assignee: Assignee, given: Array) -> Result<(), ScriptError> {
     let roles = roles(call, space, &given)?;
-    let listing = Listing::of(call, &space.tenant, &format!("assignments of {}", space.id));
+    let listing = listing(call, space);
     let mut fields = Map::new();
     fields.insert("roles".to_owned(), roles.into());
     let assignment = Assignment { space, assignee, listing, looked: Cell::new(false), fields };
@@ -515,6 +522,20 @@ mod members {
         }
         let name = format!("{kind} {id}");
         assign(&mut call, space, Assignee { kind, id, name }, roles)
+    }
+
+    /// Who has which roles in the space, as Qlik describes it. Calls of `assign` that follow in this run, in branches too,
+    /// need no look of their own.
+    ///
+    /// ```rhai
+    /// let tenant = tenants::ensure(customer);
+    /// for held in tenant.spaces.ensure("Production", "managed").assignments() { log(held.assigneeId); }
+    /// ```
+    #[rhai_fn(name = "assignments", pure, return_raw)]
+    pub fn list_assignments(context: NativeCallContext, space: &mut Space) -> Result<Array, Box<EvalAltResult>> {
+        let mut call = Call::begin(&context, "space.assignments")?;
+        let found = listing(&call, space).read(&mut call, assignments(space))?;
+        scripts(&call, &found)
     }
 
     /// The space's id.

@@ -8,6 +8,7 @@ use super::csp_origins::CspOrigins;
 use super::groups::Groups;
 use super::identity_providers::IdentityProviders;
 use super::licenses::Licenses;
+use super::listing::note;
 use super::request::{Ask, text_of, unexpected};
 use super::roles::Roles;
 use super::spaces::Spaces;
@@ -67,13 +68,13 @@ impl Tenant {
         format!("tenant {}", self.0.host_name)
     }
 
-    fn note(&self) -> String {
-        format!("tenant@{}", self.0.host_name)
+    fn note(&self, call: &Call) -> String {
+        note(call, self, "tenant")
     }
 
     /// The tenant's own document, read once per run.
     pub(super) fn document(&self, call: &mut Call) -> Result<Value, ScriptError> {
-        match call.note(&self.note()) {
+        match call.note(&self.note(call)) {
             Some(document) => Ok(document),
             None => self.read(call),
         }
@@ -87,7 +88,7 @@ impl Tenant {
     }
 
     pub(super) fn remember(&self, call: &Call, document: Value) {
-        call.set_note(&self.note(), document);
+        call.set_note(&self.note(call), document);
     }
 }
 

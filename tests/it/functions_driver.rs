@@ -79,12 +79,11 @@ impl Report {
         self
     }
 
-    /// Title, detail and hint of the error that ended the run.
+    /// What the error that ended the run says, and its hints.
     #[track_caller]
     pub(crate) fn failure(&self) -> String {
         let error = self.error.as_ref().expect("the run failed");
-        let detail = error.failure.as_ref().and_then(|failure| failure.detail.clone()).unwrap_or_default();
-        format!("{} | {detail} | {}", error.message, error.hints.join("; "))
+        format!("{} | {}", error.message, error.hints.join("; "))
     }
 }
 

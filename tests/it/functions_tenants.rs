@@ -70,7 +70,7 @@ fn settings_are_patched_where_they_differ() {
     assert_eq!(again.last().change, Change::Unchanged);
 
     let report = project.run(r#"tenant.settings.update(#{ nmae: "x" });"#);
-    assert!(report.failure().contains("unknown field `nmae` |  | did you mean `name`?"), "{}", report.failure());
+    assert!(report.failure().contains("unknown field `nmae` | did you mean `name`?"), "{}", report.failure());
     let report = project.run("tenant.settings.update(#{ name: 5 });");
     assert!(report.failure().contains("`name` is a number; a text is needed"), "{}", report.failure());
 }

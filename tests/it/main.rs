@@ -3,6 +3,9 @@
 
 mod contract;
 mod functions_driver;
+mod functions_globals;
+mod functions_people;
+mod functions_stock;
 mod functions_tenants;
 mod host;
 mod layers;

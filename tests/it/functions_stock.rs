@@ -1,0 +1,46 @@
+//! The stock content: playbook, templates, reference customers and their schema.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tenantry::project::{Customer, Schema};
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn customers() -> Vec<Customer> {
+    let schema = Schema::load(&project().join("schemas/customer.json")).unwrap();
+    Customer::load(&project().join("customers"))
+        .unwrap()
+        .iter()
+        .map(|customer| schema.admit(customer).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_reference_customers_satisfy_the_schema() {
+    let codes: Vec<String> = customers().iter().map(|customer| customer.code().to_owned()).collect();
+    assert_eq!(codes, ["fw", "hb", "pu"]);
+}
+
+#[test]
+fn the_schema_refuses_what_onboarding_could_not_use() {
+    let schema = Schema::load(&project().join("schemas/customer.json")).unwrap();
+    let customers = customers();
+    let of = |code: &str| customers.iter().find(|customer| customer.code() == code).unwrap().values().clone();
+    let broken = |code: &str, change: &dyn Fn(&mut Value)| {
+        let mut values = of(code);
+        change(&mut values);
+        schema.admit(&Customer::from_value(values).unwrap()).unwrap_err().to_string()
+    };
+    broken("hb", &|values| values["alias"] = json!("hb"));
+    broken("hb", &|values| values["spaces"][0]["name"] = json!("a/b"));
+    broken("hb", &|values| values["web_integration"][0] = json!("https://*.harbour.example"));
+    broken("hb", &|values| values["regoin"] = json!("eu"));
+    broken("hb", &|values| values["idp"]["discoveryUrl"] = json!("https://x"));
+    broken("hb", &|values| values["theme"]["primary"] = json!("blue"));
+    broken("fw", &|values| {
+        values.as_object_mut().unwrap().remove("recovery_admin");
+    });
+}
