@@ -21,6 +21,9 @@ pub struct Sandbox(Arc<Shared>);
 
 struct Shared {
     settings: Settings,
+    /// Held by the one request that may change something, while it is worked on.
+    turn: Mutex<()>,
+    /// Held for moments only, so that readers never wait for work.
     inner: Mutex<Inner>,
     /// Rung when changes reached the disk, or failed to.
     flushed: Condvar,
@@ -100,6 +103,7 @@ impl Sandbox {
         };
         Self(Arc::new(Shared {
             settings,
+            turn: Mutex::new(()),
             inner: Mutex::new(inner),
             flushed: Condvar::new(),
             store: store.map(Mutex::new),
@@ -160,23 +164,40 @@ impl Sandbox {
             Self::note(&mut self.inner(), outcome.violations);
             return outcome.response;
         }
-        let mut inner = self.inner();
-        let outcome = dispatch::answer(&request, inner.latest.clone(), &**clock, random);
-        Self::note(&mut inner, outcome.violations);
-        let Some((state, changes)) = outcome.changed else {
-            return outcome.response;
-        };
-        inner.latest = state;
-        inner.made += 1;
-        let Some(store) = &self.0.store else {
-            inner.durable = inner.latest.clone();
-            return outcome.response;
-        };
-        inner.queue.extend(changes);
-        let mine = inner.made;
-        match self.settle(inner, store, mine) {
-            Ok(()) => outcome.response,
-            Err(reason) => unwritten(&reason),
+        loop {
+            let turn = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let (state, failures) = {
+                let inner = self.inner();
+                (inner.latest.clone(), inner.failures.len())
+            };
+            let outcome = dispatch::answer(&request, state, &**clock, random);
+            let mut inner = self.inner();
+            if inner.failures.len() != failures {
+                // The state it was worked out on holds changes that are not saved and are gone again.
+                continue;
+            }
+            Self::note(&mut inner, outcome.violations);
+            if let Some((state, changes)) = outcome.changed {
+                inner.latest = state;
+                inner.made += 1;
+                match &self.0.store {
+                    Some(_) => inner.queue.extend(changes),
+                    None => inner.durable = inner.latest.clone(),
+                }
+            }
+            let Some(store) = &self.0.store else {
+                return outcome.response;
+            };
+            // Also when nothing was changed: the answer may tell of changes that are still on their way to the disk.
+            let mine = inner.made;
+            if inner.settled >= mine {
+                return outcome.response;
+            }
+            drop(turn);
+            return match self.settle(inner, store, mine) {
+                Ok(()) => outcome.response,
+                Err(reason) => unwritten(&reason),
+            };
         }
     }
 
@@ -249,4 +270,41 @@ fn unwritten(reason: &str) -> Response<Bytes> {
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     response.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(sandbox: &Sandbox, host: &str) -> StatusCode {
+        let held = sandbox.credentials();
+        let body = json!({
+            "client_id": held.client_id, "client_secret": held.client_secret, "grant_type": "client_credentials",
+        });
+        let request = Request::post(format!("https://{host}/oauth/token")).body(body.to_string().into()).unwrap();
+        sandbox.handle(request).status()
+    }
+
+    #[test]
+    fn what_the_disk_refuses_did_not_happen() {
+        let folder = tempfile::tempdir().unwrap();
+        let sandbox = Sandbox::open(&folder.path().join("sandbox.db"), Settings::default()).unwrap();
+        let mut state = sandbox.snapshot();
+        let tenant = json!({"id": "t", "status": "active", "hostnames": ["one.eu.qlikcloud.com"]});
+        let role = json!({"id": "r", "name": "TenantAdmin", "type": "default", "level": "admin"});
+        state.put(&Scope::Organization, "tenants", "t", Arc::new(tenant));
+        state.put(&Scope::tenant("t"), "roles", "r", Arc::new(role));
+        let (before, store) = (state.clone(), sandbox.0.store.as_ref().unwrap());
+        {
+            let mut inner = sandbox.inner();
+            (inner.latest, inner.durable) = (state.clone(), state);
+        }
+        store.lock().unwrap().refuse_writes(true);
+        assert_eq!(token(&sandbox, "one.eu.qlikcloud.com"), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(sandbox.snapshot(), before);
+        assert_eq!(token(&sandbox, "console.qlikcloud.com"), StatusCode::OK, "what changes nothing goes on");
+        store.lock().unwrap().refuse_writes(false);
+        assert_eq!(token(&sandbox, "one.eu.qlikcloud.com"), StatusCode::OK);
+        assert_eq!(before.diff(&sandbox.snapshot()).len(), 2);
+    }
 }

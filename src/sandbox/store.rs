@@ -198,6 +198,14 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// Makes every write fail from here on, as a full disk does.
+    pub(super) fn refuse_writes(&mut self, refuse: bool) {
+        self.connection.pragma_update(None, "query_only", refuse).unwrap();
+    }
+}
+
 /// Makes the file readable by its owner only, before anything is in it: it holds a client secret.
 fn private(path: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();

@@ -177,6 +177,24 @@ fn a_file_keeps_the_state_and_is_held_once() {
 }
 
 #[test]
+fn an_answered_change_survives_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("sandbox.db");
+    let cloud = opened(&path).unwrap();
+    for _ in 0..3 {
+        let host = cloud.tenant_host();
+        cloud.token(&host);
+        // What a crash would leave: the files as they are, with nothing closed.
+        let left = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            std::fs::copy(entry.path(), left.path().join(entry.file_name())).unwrap();
+        }
+        assert_eq!(opened(&left.path().join("sandbox.db")).unwrap().sandbox.snapshot(), cloud.sandbox.snapshot());
+    }
+}
+
+#[test]
 fn many_writers_share_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("sandbox.db");

@@ -69,7 +69,11 @@ impl Portal {
     }
 
     fn sign(&self, claims: &Value) -> String {
-        let mut header = Header::new(Algorithm::ES256);
+        self.sign_as(Algorithm::ES256, claims)
+    }
+
+    fn sign_as(&self, algorithm: Algorithm, claims: &Value) -> String {
+        let mut header = Header::new(algorithm);
         header.kid = Some("2026-11-a".to_owned());
         jsonwebtoken::encode(&header, claims, &self.key).unwrap()
     }
@@ -109,6 +113,25 @@ fn a_signed_token_opens_a_session_and_makes_the_user() {
     assert!(me.header("location").ends_with(user["id"].as_str().unwrap()), "{me:?}");
     let other = portal.cloud.tenant_host();
     assert_eq!(portal.cloud.send(&Method::GET, &other, "/api/v1/users/me", &headers, Bytes::new()).status, 401);
+}
+
+#[test]
+fn rsa_keys_work_as_certificate_and_bare() {
+    use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+    use aws_lc_rs::rsa::{KeyPair, KeySize};
+    let rsa = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let der: Pkcs8V1Der = rsa.as_der().unwrap();
+    let pair = rcgen::KeyPair::try_from(der.as_ref()).unwrap();
+    let certificate = rcgen::CertificateParams::new(Vec::<String>::new()).unwrap().self_signed(&pair).unwrap();
+    for (pem, algorithm) in [
+        (certificate.pem(), Algorithm::RS256),
+        (pair.public_key_pem(), Algorithm::RS512),
+        (certificate.pem(), Algorithm::PS256),
+    ] {
+        let key = EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap();
+        let portal = Portal::with(key, &pem, |_| {});
+        assert_eq!(portal.enter(&portal.sign_as(algorithm, &portal.claims())).status, 200, "{algorithm:?} {pem}");
+    }
 }
 
 #[test]
