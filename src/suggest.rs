@@ -1,18 +1,33 @@
 //! "Did you mean": the nearest of the known names.
 
-/// The known name nearest to `wanted`, when it is near enough to be what was meant.
-#[must_use]
-pub(crate) fn nearest<S: AsRef<str>>(wanted: &str, known: impl IntoIterator<Item = S>) -> Option<String> {
-    let folded = wanted.to_lowercase();
-    known
+/// Less alike than this, a suggestion confuses more than it helps.
+const ALIKE: f64 = 0.7;
+
+/// The known name that `name` was probably meant to be.
+pub(crate) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    alike(name, known, ALIKE).into_iter().next()
+}
+
+/// "did you mean `x`?", when a known name is near to `name`.
+pub(crate) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
+    nearest(name, known).map(|near| format!("did you mean `{near}`?"))
+}
+
+/// Up to three known names that are at least so much alike (0 to 1), the likest first.
+pub(crate) fn alike<'n>(name: &str, known: impl IntoIterator<Item = &'n str>, least: f64) -> Vec<&'n str> {
+    let wanted = name.to_lowercase();
+    let mut scored: Vec<(f64, &str)> = known
         .into_iter()
-        .map(|name| {
-            let name = name.as_ref();
-            let likeness = strsim::jaro_winkler(&folded, &name.to_lowercase());
-            let distance = strsim::damerau_levenshtein(&folded, &name.to_lowercase());
-            (name.to_owned(), likeness, distance)
-        })
-        .filter(|(name, likeness, distance)| *likeness > 0.85 || *distance <= 1.max(name.chars().count() / 4))
-        .max_by(|(_, one, _), (_, other, _)| one.total_cmp(other))
-        .map(|(name, _, _)| name)
+        .map(|known| (likeness(&wanted, &known.to_lowercase()), known))
+        .filter(|(score, _)| *score >= least)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored.dedup();
+    scored.truncate(3);
+    scored.into_iter().map(|(_, name)| name).collect()
+}
+
+/// Jaro-Winkler alone trusts a common beginning too much (`listSpaces` would be `listTasks` before `getSpaces`).
+fn likeness(a: &str, b: &str) -> f64 {
+    f64::midpoint(strsim::jaro_winkler(a, b), strsim::normalized_damerau_levenshtein(a, b))
 }

@@ -7,10 +7,11 @@ use super::published::{Answer, BodyFacts, BodyKind, Parameter, ParameterPlace, P
 use super::route::PathVars;
 use super::schema::{Format, Lazy, Schema, Types};
 use super::text::Text;
-use super::violation::{Place, Violation, did_you_mean, list};
+use super::violation::{Place, Violation, list};
 use super::walk::{Manner, faults};
 use super::{EMBEDDED, contract};
 use crate::operation::{Body, Content, HeaderText, Request};
+use crate::suggest::did_you_mean;
 
 /// A request as it is checked: by part, borrowed, decoded.
 #[derive(Clone, Debug, Default)]

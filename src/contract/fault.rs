@@ -3,7 +3,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::schema::Types;
-use super::violation::{Place, Violation, did_you_mean, list};
+use super::violation::{Place, Violation, list};
+use crate::suggest::did_you_mean;
 
 /// What can be wrong with a value. Kept apart from its words, because most faults are found while alternatives are
 /// tried and nobody ever reads them.

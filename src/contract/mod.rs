@@ -162,7 +162,7 @@ impl Contract {
     /// Up to three operationIds that look like `id`, the likest first.
     #[must_use]
     pub fn nearest(&self, id: &str) -> Vec<&'static str> {
-        violation::nearest(id, self.entries.iter().map(|entry| entry.id), 0.6)
+        crate::suggest::alike(id, self.entries.iter().map(|entry| entry.id), 0.6)
     }
 
     /// The datacenters a tenant can be created in, each with the region its host names carry: `eu-west-1`, `eu`. Data,

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::violation::{Place, Violation, did_you_mean};
+use super::violation::{Place, Violation};
+use crate::suggest::did_you_mean;
 
 /// The variables of a path by name, decoded.
 pub type PathVars = BTreeMap<String, String>;

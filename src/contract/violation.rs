@@ -59,30 +59,6 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// "did you mean `x`?", when a known name is near to `name`.
-pub(super) fn did_you_mean<'n>(name: &str, known: impl IntoIterator<Item = &'n str>) -> Option<String> {
-    // Less alike than this, a suggestion confuses more than it helps.
-    nearest(name, known, 0.7).first().map(|near| format!("did you mean `{near}`?"))
-}
-
-/// Up to three known names that are at least so much `alike` (0 to 1), the likest first.
-pub(super) fn nearest<'n>(name: &str, known: impl IntoIterator<Item = &'n str>, alike: f64) -> Vec<&'n str> {
-    let wanted = name.to_lowercase();
-    let mut scored: Vec<(f64, &str)> = known
-        .into_iter()
-        .map(|known| (likeness(&wanted, &known.to_lowercase()), known))
-        .filter(|(score, _)| *score >= alike)
-        .collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
-    scored.truncate(3);
-    scored.into_iter().map(|(_, name)| name).collect()
-}
-
-/// Jaro-Winkler alone trusts a common beginning too much (`listSpaces` would be `listTasks` before `getSpaces`).
-fn likeness(a: &str, b: &str) -> f64 {
-    f64::midpoint(strsim::jaro_winkler(a, b), strsim::normalized_damerau_levenshtein(a, b))
-}
-
 /// "`a`, `b` or `c`", cut where a reader would stop reading. `last`: the word before the last.
 pub(super) fn list<'n>(names: impl IntoIterator<Item = &'n str>, last: &str) -> String {
     const SHOWN: usize = 16;

@@ -44,7 +44,7 @@ pub(super) fn only(call: &Call, map: &Map<String, Value>, known: &[&str]) -> Res
 
 /// "did you mean `x`?", or the list of what is known.
 pub(super) fn suggestion(name: &str, known: &[&str]) -> String {
-    match crate::suggest::nearest(name, known) {
+    match crate::suggest::nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known are {}", listed(known)),
     }

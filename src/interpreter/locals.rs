@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use super::Interpreter;
 use crate::operation::secret::{self, SecretStore as _};
 use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome, Response};
-use crate::project::nearest;
 use crate::store::{KeySize, Keys, Vault, VaultError};
+use crate::suggest::nearest;
 use crate::surroundings::{Clock, Random};
 
 /// Answers local operations by their handlers, and passes requests on.

@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, ready};
 use super::Interpreter;
 use crate::contract::contract;
 use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome};
-use crate::project::nearest;
+use crate::suggest::nearest;
 
 /// Refuses what a playbook's `@permits` line does not name. Reads and probes are always allowed.
 #[derive(Clone, Debug)]

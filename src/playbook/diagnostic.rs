@@ -251,7 +251,7 @@ fn unknown_function(signature: &str, engine: &Engine) -> Diagnostic {
     let diagnostic = Diagnostic::new(format!("there is no function `{path}`"));
     match suggest::nearest(name, known.iter().map(|known| bare_name(known))) {
         Some(near) => {
-            let signatures = same(&near);
+            let signatures = same(near);
             signatures
                 .into_iter()
                 .fold(diagnostic, |diagnostic, signature| diagnostic.hint(format!("did you mean {signature}?")))

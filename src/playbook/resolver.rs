@@ -104,8 +104,9 @@ fn missing(root: &Path, file: &Path, path: &str, name: &str) -> String {
         let entry = PathBuf::from(entry.file_name());
         (entry.extension()? == "rhai").then(|| entry.file_stem().map(|stem| stem.to_string_lossy().into_owned()))?
     });
-    match crate::suggest::nearest(&wanted, names.collect::<Vec<_>>()) {
-        Some(near) => format!("there is no {name}; did you mean `{}`?", path.replace(&wanted, &near)),
+    let names: Vec<String> = names.collect();
+    match crate::suggest::nearest(&wanted, names.iter().map(String::as_str)) {
+        Some(near) => format!("there is no {name}; did you mean `{}`?", path.replace(&wanted, near)),
         None => format!("there is no {name}; a path is taken from the importing file, without `.rhai`"),
     }
 }

@@ -17,5 +17,3 @@ pub use input::{InputError, Place, Problem};
 pub use schema::Schema;
 pub use settings::{Defaults, Project, RunLimits, SETTINGS_FILE};
 pub use target::{Access, ClientCredentials, OrganizationTarget, PinnedTarget, SANDBOX, Target};
-
-pub(crate) use input::nearest;

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use super::input::{Problem, Source, nearest};
+use super::input::{Problem, Source};
 use crate::store::SecretSource;
+use crate::suggest::nearest;
 
 pub(super) struct Reader<'s> {
     pub(super) source: &'s Source,

@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::Customer;
 use super::document::Node;
-use super::input::{InputError, Problem, Source, nearest};
+use super::input::{InputError, Problem, Source};
+use crate::suggest::nearest;
 
 /// What a playbook expects of its customers (`@inputs`): a JSON Schema.
 #[derive(Debug)]

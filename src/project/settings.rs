@@ -2,10 +2,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::document::parse_toml;
-use super::input::{InputError, Problem, Source, nearest};
+use super::input::{InputError, Problem, Source};
 use super::reader::{Reader, Table};
 use super::target::{SANDBOX, Target};
 use crate::store::{SecretSource, plain_name};
+use crate::suggest::nearest;
 
 /// The name of the settings file in a project's folder.
 pub const SETTINGS_FILE: &str = "tenantry.toml";

@@ -219,12 +219,7 @@ fn hint(engine: ErrorKind, detail: &str, kind: RenderErrorKind) -> Option<String
 /// The known filter nearest to the one an engine message names.
 fn nearest_filter(detail: &str) -> Option<String> {
     let name = named(detail).or_else(|| detail.split_whitespace().nth(1))?;
-    FILTERS
-        .iter()
-        .map(|known| (strsim::jaro_winkler(known, name), known))
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .filter(|(score, _)| *score > 0.75)
-        .map(|(_, near)| format!("did you mean `{near}`?"))
+    crate::suggest::did_you_mean(name, FILTERS.iter().copied())
 }
 
 fn column(source: &str, offset: usize) -> usize {

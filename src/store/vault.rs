@@ -272,7 +272,7 @@ impl Vault {
 
     fn nearest(&self, name: &str) -> Option<String> {
         let sources = self.0.sources.read().unwrap_or_else(PoisonError::into_inner);
-        crate::project::nearest(name, sources.keys().map(String::as_str).filter(|name| plain_name(name)))
+        crate::suggest::nearest(name, sources.keys().map(String::as_str).filter(|name| plain_name(name)))
             .map(str::to_owned)
     }
 }

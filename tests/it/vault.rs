@@ -165,7 +165,7 @@ fn clock() -> Arc<dyn Clock> {
     Arc::new(RuntimeClock::starting_at("2026-11-24T08:00:00Z".parse().unwrap()))
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_key_pair_is_made_once() {
     let folder = TempDir::new().unwrap();
     let keys = Keys::new(vault(folder.path()), clock());
