@@ -51,6 +51,7 @@ mod assignments;
 mod collection;
 mod console;
 mod context;
+mod csp_origins;
 mod dispatch;
 mod filter;
 mod groups;
@@ -76,6 +77,7 @@ mod store;
 mod tenants;
 mod token;
 mod users;
+mod web_integrations;
 
 pub use collection::Collection;
 pub use dispatch::{Base, Violation};

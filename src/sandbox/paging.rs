@@ -110,12 +110,23 @@ fn window(context: &Context<'_>, documents: &[Document], paging: Paging) -> Resu
         else {
             return Ok(None);
         };
+        // `startingAfter` and `endingBefore` are published as ids, so a plain id is understood too.
+        let plain = || {
+            let place = documents.iter().position(|document| text(document, "id") == cursor)?;
+            let next = usize::from(parameter == "startingAfter");
+            matches!(parameter, "startingAfter" | "endingBefore").then_some((String::new(), place + next))
+        };
         let (id, place) = read(cursor)
+            .or_else(plain)
             .ok_or_else(|| Refusal::bad_request("the page cursor is not one of ours").parameter(parameter))?;
         // Items may have come and gone since: the anchor itself is better than its old place.
         let found = documents.iter().position(|document| text(document, "id") == id && !id.is_empty());
         Ok(Some(found.unwrap_or(place).min(documents.len())))
     };
+    if !paging.prev.is_empty() && context.parameter(paging.next).is_some() && context.parameter(paging.prev).is_some() {
+        let detail = format!("{} cannot be combined with {}", paging.next, paging.prev);
+        return Err(Refusal::bad_request(detail).parameter(paging.next));
+    }
     let range = if let Some(start) = place(paging.next)? {
         start..documents.len().min(start + limit)
     } else if let Some(end) = place(paging.prev)? {

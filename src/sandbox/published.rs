@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::multipart::{self, Part};
 use super::refusal::Refusal;
+use super::web_integrations;
 use crate::contract::{Asked, BodyKind, PathVars, Place, Published, Sent, Violation, contract};
 
 /// The operation that a request means, and the values of the path's variables, decoded.
@@ -91,6 +92,9 @@ pub(super) fn refuse(operation: &Published, violations: &[Violation]) -> Refusal
         "createTenant" if told.contains("licenseKey") => {
             Refusal::new(StatusCode::BAD_REQUEST, "TENANTS-21", "Missing licenseKey property").detail(told)
         }
+        "createWebIntegration" if told.contains("missing") => web_integrations::missing(told),
+        "createWebIntegration" => web_integrations::invalid(told),
+        "patchWebIntegration" => web_integrations::invalid_patch(told),
         _ => Refusal::bad_request(told),
     };
     match first {

@@ -189,7 +189,7 @@ impl Shape {
         match (first, second, third) {
             (Some("oauth" | "login"), ..) => Self::Worded,
             (Some("api"), Some("v1"), Some(service)) => match service {
-                "tenants" => Self::Worded,
+                "tenants" | "web-integrations" => Self::Worded,
                 "users" | "groups" | "roles" => Self::Numbered,
                 "spaces" => Self::Doubled,
                 "licenses" => Self::Licence,

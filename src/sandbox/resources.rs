@@ -1,7 +1,10 @@
 //! Every resource that is simulated: one line each.
 
 use super::context::{Context, Handled};
-use super::{assignments, console, groups, licenses, login, oauth, roles, shares, spaces, tenants, users};
+use super::{
+    assignments, console, csp_origins, groups, licenses, login, oauth, roles, shares, spaces, tenants, users,
+    web_integrations,
+};
 
 /// How an operation is simulated.
 pub(super) type Handler = fn(&mut Context<'_>) -> Handled;
@@ -27,6 +30,8 @@ pub(super) const RESOURCES: &[Resource] = &[
     spaces::RESOURCE,
     assignments::RESOURCE,
     shares::RESOURCE,
+    web_integrations::RESOURCE,
+    csp_origins::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.
