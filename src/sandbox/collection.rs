@@ -11,7 +11,7 @@ use super::state::Document;
 /// walking the collection.
 fn keys(collection: &str) -> &'static [&'static str] {
     match collection {
-        "tenants" => &["hostnames"],
+        "tenants" => &["hostnames", "region", "status"],
         "seats" => &["subject", "type"],
         "users" => &["subject", "email"],
         "groups" | "roles" | "spaces" | "webIntegrations" => &["name"],

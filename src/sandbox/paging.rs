@@ -1,6 +1,6 @@
 //! Lists in pages, as each service numbers them (fact sheet, section 4.2).
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -207,19 +207,28 @@ pub(super) fn sort(
         return Err(Refusal::bad_request(detail).parameter("sort"));
     }
     let field = if field == "_id" { "id" } else { field };
-    let order = |one: &Document, other: &Document| match (one.get(field), other.get(field)) {
-        (Some(Value::String(one)), Some(Value::String(other))) => {
-            one.to_lowercase().cmp(&other.to_lowercase()).then_with(|| one.cmp(other))
-        }
-        (Some(Value::Number(one)), Some(Value::Number(other))) => {
-            one.as_f64().partial_cmp(&other.as_f64()).unwrap_or(Ordering::Equal)
-        }
-        (one, other) => one.is_some().cmp(&other.is_some()),
-    };
     if falling {
-        documents.sort_by(|one, other| order(other, one));
+        documents.sort_by_cached_key(|document| Reverse(Rank::of(document.get(field))));
     } else {
-        documents.sort_by(order);
+        documents.sort_by_cached_key(|document| Rank::of(document.get(field)));
     }
     Ok(())
+}
+
+/// Where a value stands in a sorted list: what is missing first, text without regard to case.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Missing,
+    Number(i64),
+    Text(String, String),
+}
+
+impl Rank {
+    fn of(value: Option<&Value>) -> Self {
+        match value {
+            Some(Value::String(text)) => Self::Text(text.to_lowercase(), text.clone()),
+            Some(value) => value.as_i64().map_or(Self::Missing, Self::Number),
+            None => Self::Missing,
+        }
+    }
 }

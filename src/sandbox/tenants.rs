@@ -75,9 +75,10 @@ fn create(context: &mut Context<'_>) -> Handled {
 /// tenant).
 fn room(context: &Context<'_>, region: &str) -> Result<(), Refusal> {
     let quota = context.organization().get("tenantQuota").and_then(Value::as_u64).unwrap_or(u64::MAX);
-    let counts = |tenant: &Value| text(tenant, "region") == region && text(tenant, "status") == "active";
     let tenants = context.collection_in(&Scope::Organization, "tenants");
-    let counted = tenants.iter().filter(|(_, tenant)| counts(tenant)).count();
+    let disabled = tenants.find("status", "disabled");
+    let disabled = disabled.iter().filter(|tenant| text(tenant, "region") == region).count();
+    let counted = tenants.count("region", region) - disabled;
     if u64::try_from(counted).is_ok_and(|counted| counted < quota) {
         return Ok(());
     }

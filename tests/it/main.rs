@@ -22,6 +22,7 @@ mod sandbox_groups;
 mod sandbox_licenses;
 mod sandbox_login;
 mod sandbox_oauth;
+mod sandbox_odd;
 mod sandbox_roles;
 mod sandbox_server;
 mod sandbox_spaces;
