@@ -22,7 +22,7 @@ impl Sent {
         let tenant = cloud.tenant_host();
         let host = |role, name: &str| (role, name.to_owned(), format!("Bearer {}", cloud.token(name)));
         let hosts = [host(Role::Tenant, &tenant), host(Role::Register, REGISTER), host(Role::Console, CONSOLE)];
-        Self { hosts, cloud }
+        Self { cloud, hosts }
     }
 
     fn state(&self) -> State {
