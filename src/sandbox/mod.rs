@@ -56,6 +56,8 @@ mod dispatch;
 mod filter;
 mod groups;
 mod hosts;
+mod identity_options;
+mod identity_providers;
 mod ids;
 mod licenses;
 mod login;

@@ -2,8 +2,8 @@
 
 use super::context::{Context, Handled};
 use super::{
-    assignments, console, csp_origins, groups, licenses, login, oauth, roles, shares, spaces, tenants, users,
-    web_integrations,
+    assignments, console, csp_origins, groups, identity_providers, licenses, login, oauth, roles, shares, spaces,
+    tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -26,6 +26,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     licenses::RESOURCE,
     roles::RESOURCE,
     groups::RESOURCE,
+    identity_providers::RESOURCE,
     users::RESOURCE,
     spaces::RESOURCE,
     assignments::RESOURCE,

@@ -19,6 +19,7 @@ mod render;
 mod sandbox_csp_origins;
 mod sandbox_frame;
 mod sandbox_groups;
+mod sandbox_identity_providers;
 mod sandbox_licenses;
 mod sandbox_login;
 mod sandbox_oauth;
