@@ -31,11 +31,14 @@ pub mod store;
 mod suggest;
 pub mod surroundings;
 
-pub use event::{Change, Event, Step};
+pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
 pub use host::{
     BuildError, Cancel, Host, HostBuilder, Listing, Playbook, Run, RunReport, RunStatus, TenantSummary, TenantsError,
     Verdict,
 };
 pub use interpreter::LocalOperation;
+pub use operation::{Failure, FailureKind, Site};
 pub use playbook::{Diagnostic, MeteredAllocator};
-pub use project::{Customer, Project};
+pub use project::{Customer, InputError, Problem, Project, SETTINGS_FILE};
+pub use sandbox::{OpenError as SandboxError, Sandbox, Settings as SandboxSettings, listen as listen_for_sandbox};
+pub use store::{Environment, Intent, Tenant};

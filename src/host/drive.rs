@@ -8,6 +8,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use crate::event::Step;
 use crate::interpreter::Interpreter;
@@ -57,7 +58,8 @@ impl Performer {
             Self::On(runtime, interpreter) => {
                 let interpreter = Arc::clone(interpreter);
                 let (own_key, own) = (key.clone(), operation.clone());
-                let task = Abandoned(runtime.spawn(async move { interpreter.perform(&own_key, &own).await }));
+                let performed = async move { interpreter.perform(&own_key, &own).await };
+                let task = Abandoned(runtime.spawn(performed.in_current_span()));
                 async move {
                     let outcome = task.await;
                     (key, operation, outcome)
@@ -113,6 +115,9 @@ pub(super) async fn drive(
             {
                 changes.push(step);
             }
+        }
+        if *cancelled.borrow() {
+            break;
         }
         for (key, operation) in session.take_asked() {
             let (effect, request) = (operation.effect, matches!(operation.call, Call::Request(_)));

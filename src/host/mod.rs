@@ -83,7 +83,7 @@ impl Playbook {
     }
 }
 
-/// A tenant cannot be adopted, or the registry not be read.
+/// A target cannot be opened, a tenant cannot be adopted, or the registry not be read.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{failure}")]
 pub struct TenantsError {
@@ -156,6 +156,16 @@ impl Host {
     #[must_use]
     pub fn run(&self, playbook: &Playbook, customer: &Customer, target: &str) -> Run {
         Run::new(self.clone(), playbook.clone(), customer.clone(), target.to_owned())
+    }
+
+    /// Opens a target before its first run: reads the credentials, takes the embedded sandbox for this process, asks
+    /// which organization it is. A run does it by itself; many runs would all tell the same error.
+    ///
+    /// # Errors
+    /// When there is no such target, a secret cannot be read, or the target cannot be reached.
+    pub async fn open_target(&self, target: &str) -> Result<(), TenantsError> {
+        let (host, target) = (self.clone(), target.to_owned());
+        self.on_io(async move { host.0.connections.get(&host.0, &target).await.map(drop) }).await
     }
 
     /// The tenants the registry has for the target's organization, and the creations whose end is not known.

@@ -6,6 +6,7 @@ use futures_util::stream::{Stream, unfold};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::{Instrument as _, Span, info_span};
 
 use super::drive::{Driven, Listener, Performer, drive};
 use super::{Host, Inner, Playbook};
@@ -140,7 +141,8 @@ impl Run {
                 match runtime.start(&playbook.text, start(&host.0, &customer, verify)) {
                     Err(diagnostic) => told.refused(diagnostic),
                     Ok(session) => {
-                        let driven = drive(session, Performer::Here(interpreter), &told, cancelled).await;
+                        let driven = drive(session, Performer::Here(interpreter), &told, cancelled);
+                        let driven = driven.instrument(told.span()).await;
                         let tenant = connection.tenant_of(&host.0, customer.code()).await;
                         told.report(driven, tenant)
                     }
@@ -202,12 +204,17 @@ impl Prepared {
     }
 
     async fn attempt(self) -> RunReport {
+        let span = self.told.span();
+        self.attempt_in(span.clone()).instrument(span).await
+    }
+
+    async fn attempt_in(self, span: Span) -> RunReport {
         let Self { host, playbook, customer, target, verify, told, cancelled, .. } = self;
         let told = Arc::new(told);
         let connected = {
             let (host, target) = (host.clone(), target.clone());
             let own = host.clone();
-            own.on_io(async move { host.0.connections.get(&host.0, &target).await }).await
+            own.on_io(async move { host.0.connections.get(&host.0, &target).await }.in_current_span()).await
         };
         let connection = match connected {
             Ok(connection) => connection,
@@ -224,7 +231,7 @@ impl Prepared {
             let (host, told, customer) = job;
             let session = runtime.start(&playbook.text, start(&host.0, &customer, verify));
             let Some(io) = host.0.io.as_ref().map(|io| io.handle().clone()) else { return };
-            tokio::task::spawn_local(async move {
+            let work = async move {
                 let driven = match session {
                     Ok(session) => Ok(drive(session, Performer::On(io, interpreter), &*told, cancelled).await),
                     Err(diagnostic) => Err(diagnostic),
@@ -232,7 +239,8 @@ impl Prepared {
                 let _ = sender.send(driven);
                 // The host lives until the last answer is in, whoever has stopped waiting for it.
                 drop(host);
-            });
+            };
+            tokio::task::spawn_local(work.instrument(span));
         });
         let report = match receiver.await {
             Ok(Ok(driven)) => {
@@ -289,6 +297,11 @@ struct Teller {
 }
 
 impl Teller {
+    /// What tells in logs which run something belongs to.
+    fn span(&self) -> Span {
+        info_span!("run", run = %self.run, customer = %self.customer, target = %self.target)
+    }
+
     fn tell(&self, event: &Event) {
         for listener in &self.listeners {
             // Nobody has to listen to the end.

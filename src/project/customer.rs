@@ -50,14 +50,26 @@ impl Customer {
     /// # Errors
     /// Every problem of every file; and two customers with one code, naming both places.
     pub fn load(path: &Path) -> Result<Vec<Self>, InputError> {
-        let mut files = vec![path.to_owned()];
-        if path.is_dir() {
-            files = in_folder(path)?;
-        }
+        Self::load_all([path])
+    }
+
+    /// The customers in all these files and folders, as [`Customer::load`] reads each; their codes differ.
+    ///
+    /// # Errors
+    /// Every problem of every file; and two customers with one code, naming both places.
+    pub fn load_all<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Result<Vec<Self>, InputError> {
         let (mut customers, mut problems) = (Vec::new(), Vec::new());
-        for file in files {
-            match Self::read(&file) {
-                Ok(read) => customers.extend(read),
+        for path in paths {
+            let files = if path.is_dir() { in_folder(path) } else { Ok(vec![path.to_owned()]) };
+            match files {
+                Ok(files) => {
+                    for file in files {
+                        match Self::read(&file) {
+                            Ok(read) => customers.extend(read),
+                            Err(error) => problems.extend(error.problems().iter().cloned()),
+                        }
+                    }
+                }
                 Err(error) => problems.extend(error.problems().iter().cloned()),
             }
         }

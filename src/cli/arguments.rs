@@ -1,0 +1,131 @@
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use super::exit::Exit;
+
+/// Scripted onboarding for Qlik Cloud: one tenant per customer, from nothing to configured.
+#[derive(Debug, Parser)]
+#[command(name = "tenantry", version, arg_required_else_help = true, subcommand_required = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every subcommand takes.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Common {
+    /// The project's folder; by default the nearest one upwards with a tenantry.toml, else the current folder
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) project: Option<PathBuf>,
+    /// The target from tenantry.toml to act on; by default the project's, else the embedded `sandbox`
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) target: Option<String>,
+    /// Print the result as JSON on standard output
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress: only results and errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Print more: fields that change (-v), every operation (-vv)
+    #[arg(long, short, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a playbook for one or many customers
+    Run(RunArguments),
+    /// Serve a simulated Qlik Cloud over HTTP on this machine until Ctrl-C
+    Sandbox(SandboxArguments),
+    /// Show the tenants in the registry, or enter one by hand
+    Tenants(TenantsArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArguments {
+    /// The playbook: a .rhai file of the project
+    #[arg(value_name = "PLAYBOOK")]
+    pub(crate) playbook: PathBuf,
+    /// A customer's file: YAML, JSON or TOML. May be given several times
+    #[arg(long, value_name = "FILE", required_unless_present = "customers")]
+    pub(crate) customer: Vec<PathBuf>,
+    /// Many customers: a folder of such files, or a CSV file with one in each row
+    #[arg(long, value_name = "DIR|CSV")]
+    pub(crate) customers: Vec<PathBuf>,
+    /// Verify logins even when no identity provider changed
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Create tenants although the registry is empty and the organization's tenants cannot be listed
+    #[arg(long)]
+    pub(crate) new_registry: bool,
+    /// How many customers run at once; by default `concurrency` of tenantry.toml, else 16
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) parallel: Option<u16>,
+    /// Write one JSON line for each event to a file; `-` is standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SandboxArguments {
+    /// The port; 0 takes a free one
+    #[arg(long, value_name = "PORT", default_value_t = 8080)]
+    pub(crate) port: u16,
+    /// The address to listen on; by default this machine only
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) host: Option<IpAddr>,
+    /// Keep the state in this file; by default it is gone at the end
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// The OAuth client's id; by default the state's, else a new one
+    #[arg(long, value_name = "TEXT", env = "TENANTRY_SANDBOX_CLIENT_ID", hide_env_values = true)]
+    pub(crate) client_id: Option<String>,
+    /// The OAuth client's secret. The variable keeps it out of the process list
+    #[arg(long, value_name = "TEXT", env = "TENANTRY_SANDBOX_CLIENT_SECRET", hide_env_values = true)]
+    pub(crate) client_secret: Option<String>,
+    /// The licence key that creates tenants. The variable keeps it out of the process list
+    #[arg(long, value_name = "TEXT", env = "TENANTRY_SANDBOX_LICENSE_KEY", hide_env_values = true)]
+    pub(crate) license_key: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct TenantsArguments {
+    #[command(subcommand)]
+    pub(crate) command: TenantsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantsCommand {
+    /// Show which customer has which tenant, and creations whose end is not known
+    List,
+    /// Enter a tenant that exists as a customer's, or say that a creation made none
+    Adopt {
+        /// The customer's code
+        customer: String,
+        /// The tenant's host name
+        #[arg(required_unless_present = "not_created", conflicts_with = "not_created")]
+        hostname: Option<String>,
+        /// You have looked: the creation whose end was not known made no tenant
+        #[arg(long)]
+        not_created: bool,
+    },
+}
+
+impl Arguments {
+    /// The arguments of this process; help, version and wrong usage are printed here.
+    pub(crate) fn parse() -> Result<Self, Exit> {
+        let command = Self::command().after_help(Exit::table());
+        let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.map_err(|error| {
+            // Nobody is there to be told when printing fails.
+            let _ = error.print();
+            if error.exit_code() == 0 { Exit::Success } else { Exit::Usage }
+        })
+    }
+}

@@ -1,0 +1,62 @@
+//! What every command does first: the project is found, and a host is built on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tenantry::{Host, HostBuilder, InputError, Project};
+
+use super::arguments::Common;
+use super::environment::ProcessEnvironment;
+use super::exit::Exit;
+use crate::report::Trouble;
+
+/// Why a command ends before it began.
+pub(crate) type Stopped = (Vec<Trouble>, Exit);
+
+/// The project that the command line means.
+fn find(common: &Common) -> Result<Project, Stopped> {
+    let found = match &common.project {
+        Some(folder) if !folder.is_dir() => {
+            let trouble = Trouble::new(format!("there is no folder {}", folder.display()))
+                .help("--project names the folder that holds playbooks/ and tenantry.toml");
+            return Err((vec![trouble], Exit::Configuration));
+        }
+        Some(folder) => Project::open(folder),
+        None => {
+            let here = std::env::current_dir().map_err(|error| {
+                (vec![Trouble::new(format!("the current folder cannot be read: {error}"))], Exit::Configuration)
+            })?;
+            // Short paths are shown when it is the current one.
+            let root = here.ancestors().find(|folder| folder.join(tenantry::SETTINGS_FILE).is_file());
+            Project::open(root.filter(|root| *root != here).unwrap_or(Path::new(".")))
+        }
+    };
+    found.map_err(|error| of_input(&error))
+}
+
+/// A host on the project, and the name of the target that is meant.
+pub(crate) fn host(
+    common: &Common,
+    set: impl FnOnce(HostBuilder) -> HostBuilder,
+) -> Result<(Host, String), Stopped> {
+    let project = find(common)?;
+    let target = common.target.clone().unwrap_or_else(|| project.defaults().target.clone());
+    project.target(&target).map_err(|error| of_input(&error))?;
+    let builder = Host::builder().project(project).environment(Arc::new(ProcessEnvironment));
+    match set(builder).build() {
+        Ok(host) => Ok((host, target)),
+        Err(error) => Err((vec![Trouble::from(&error)], Exit::Configuration)),
+    }
+}
+
+fn of_input(error: &InputError) -> Stopped {
+    (error.problems().iter().map(Trouble::from).collect(), Exit::Configuration)
+}
+
+/// A playbook's path for the host: the person means it from the current folder, or else from the project's.
+pub(crate) fn playbook(project: &Project, path: &Path) -> PathBuf {
+    if project.root() == Path::new(".") {
+        return path.to_owned();
+    }
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,123 @@
+//! `tenantry sandbox`: a simulated Qlik Cloud over HTTP.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::json;
+use tenantry::{Sandbox, SandboxError, SandboxSettings};
+use tokio::net::TcpListener;
+
+use super::arguments::{Common, SandboxArguments};
+use super::console::Console;
+use super::exit::Exit;
+use super::interrupt::Interrupts;
+use crate::report::{Paint, Trouble};
+
+/// The region whose register host is shown; all answer.
+const REGION: &str = "eu";
+
+pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &SandboxArguments) -> Exit {
+    let settings = SandboxSettings {
+        client_id: arguments.client_id.clone(),
+        client_secret: arguments.client_secret.clone(),
+        license_key: arguments.license_key.clone(),
+        ..SandboxSettings::default()
+    };
+    let sandbox = match &arguments.state {
+        None => Sandbox::in_memory(settings),
+        Some(path) => match Sandbox::open(path, settings) {
+            Ok(sandbox) => sandbox,
+            Err(error) => return fail(console, common, &unusable(&error)),
+        },
+    };
+    // Before it listens, so that whoever waits for the line below can end it well.
+    let mut interrupts = Interrupts::listen();
+    let listeners = match listen(arguments.host, arguments.port).await {
+        Ok(listeners) => listeners,
+        Err(error) => {
+            let address = arguments.host.map_or_else(|| "this machine".to_owned(), |host| host.to_string());
+            let trouble = Trouble::new(format!("port {} of {address} cannot be opened: {error}", arguments.port))
+                .help("choose another with --port, or let --port 0 find a free one");
+            return fail(console, common, &trouble);
+        }
+    };
+    let Some(address) = listeners.first().and_then(|listener| listener.local_addr().ok()) else {
+        return fail(console, common, &Trouble::new("the sandbox has no address"));
+    };
+    if common.json {
+        let credentials = sandbox.credentials();
+        let url = url(address);
+        console.json(&json!({
+            "register": register(&url),
+            "url": url,
+            "client_id": credentials.client_id,
+            "client_secret": credentials.client_secret,
+            "license_key": credentials.license_key,
+        }));
+    } else if !common.quiet {
+        welcome(console, &sandbox, &url(address));
+    }
+    sandbox.serve(listeners, interrupts.next()).await;
+    console.told("the sandbox has ended");
+    Exit::Success
+}
+
+fn fail(console: &Console, common: &Common, trouble: &Trouble) -> Exit {
+    if common.json {
+        console.json(&json!({ "errors": [trouble] }));
+    }
+    console.trouble(trouble);
+    Exit::Configuration
+}
+
+fn unusable(error: &SandboxError) -> Trouble {
+    Trouble::new(error.to_string())
+}
+
+async fn listen(host: Option<IpAddr>, port: u16) -> std::io::Result<Vec<TcpListener>> {
+    match host {
+        None => tenantry::listen_for_sandbox(port).await,
+        Some(host) => Ok(vec![TcpListener::bind((host, port)).await?]),
+    }
+}
+
+fn url(address: SocketAddr) -> String {
+    format!("http://{address}")
+}
+
+fn register(url: &str) -> String {
+    format!("{url}/register.{REGION}.qlikcloud.com")
+}
+
+fn welcome(console: &Console, sandbox: &Sandbox, url: &str) {
+    let credentials = sandbox.credentials();
+    let style = console.out();
+    let head = |text: &str| style.paint(Paint::Bold, text);
+    let (id, secret, key) = (&credentials.client_id, &credentials.client_secret, &credentials.license_key);
+    let register = register(url);
+    console.data(&format!(
+        r#"{title} {url}   (Ctrl-C ends it)
+
+  client_id      {id}
+  client_secret  {secret}
+  license_key    {key}
+
+{get_token}
+  curl -s {register}/oauth/token \
+    -d grant_type=client_credentials -d client_id={id} -d client_secret={secret}
+
+{use_it}
+  [targets.local]
+  address = "{url}"
+  license_key = {{ env = "SANDBOX_LICENSE_KEY" }}
+  console = {{ client_id = "{id}", client_secret = {{ env = "SANDBOX_CLIENT_SECRET" }} }}
+  regions.{REGION} = {{ client_id = "{id}", client_secret = {{ env = "SANDBOX_CLIENT_SECRET" }} }}
+
+  export SANDBOX_CLIENT_SECRET={secret}
+  export SANDBOX_LICENSE_KEY={key}
+  tenantry run playbooks/onboard.rhai --customers customers/ --target local
+"#,
+        title = head("a simulated Qlik Cloud listens on"),
+        get_token = head("A token for creating tenants:"),
+        use_it = head("As a target in tenantry.toml:"),
+    ));
+}
