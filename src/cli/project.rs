@@ -35,10 +35,7 @@ fn find(common: &Common) -> Result<Project, Stopped> {
 }
 
 /// A host on the project, and the name of the target that is meant.
-pub(crate) fn host(
-    common: &Common,
-    set: impl FnOnce(HostBuilder) -> HostBuilder,
-) -> Result<(Host, String), Stopped> {
+pub(crate) fn host(common: &Common, set: impl FnOnce(HostBuilder) -> HostBuilder) -> Result<(Host, String), Stopped> {
     let project = find(common)?;
     let target = common.target.clone().unwrap_or_else(|| project.defaults().target.clone());
     project.target(&target).map_err(|error| of_input(&error))?;

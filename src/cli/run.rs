@@ -32,10 +32,8 @@ pub(crate) async fn run(console: &Arc<Console>, common: &Common, arguments: &Run
     };
     let Prepared { host, playbook, customers, target, events } = prepared;
     let parallel = arguments.parallel.map(usize::from).or(host.project().defaults().concurrency).unwrap_or(PARALLEL);
-    let runs: Vec<Run> = customers
-        .iter()
-        .map(|customer| host.run(&playbook, customer, &target).verify(arguments.verify))
-        .collect();
+    let runs: Vec<Run> =
+        customers.iter().map(|customer| host.run(&playbook, customer, &target).verify(arguments.verify)).collect();
     let cancels: Vec<Cancel> = runs.iter().map(Run::canceller).collect();
     let following = Following::new(console, &customers, events);
     following.show();
@@ -75,11 +73,7 @@ struct Prepared {
 }
 
 /// Reads and checks everything before anything is sent, and tells every problem there is.
-async fn prepare(
-    console: &Console,
-    common: &Common,
-    arguments: &RunArguments,
-) -> Result<Prepared, Stopped> {
+async fn prepare(console: &Console, common: &Common, arguments: &RunArguments) -> Result<Prepared, Stopped> {
     let (host, target) = project::host(common, |builder| builder.new_registry(arguments.new_registry))?;
     let mut troubles = Vec::new();
     let playbook = host
@@ -129,9 +123,7 @@ impl Events {
         }
         match std::fs::File::create(path) {
             Ok(file) => Ok(Self::File(RefCell::new(file))),
-            Err(error) => {
-                Err(Trouble::new(format!("the events file {} cannot be written: {error}", path.display())))
-            }
+            Err(error) => Err(Trouble::new(format!("the events file {} cannot be written: {error}", path.display()))),
         }
     }
 
@@ -222,7 +214,8 @@ impl<'c> Following<'c> {
                 if level == "debug" && self.console.verbose() == 0 {
                     return;
                 }
-                let site = site.as_ref().map(|site| style.paint(Paint::Dim, &format!("  ({site})"))).unwrap_or_default();
+                let site =
+                    site.as_ref().map(|site| style.paint(Paint::Dim, &format!("  ({site})"))).unwrap_or_default();
                 self.console.told(&format!("{prefix}{level:9}  {}{site}", report::clean_line(message)));
             }
             Event::Operation { operation, status, failure, .. } => {
@@ -289,7 +282,13 @@ fn finish(console: &Console, common: &Common, reports: &[RunReport]) -> Exit {
         console.line("");
     }
     console.troubles(troubles.into_iter().map(|(trouble, customers)| match customers.as_slice() {
-        [customer] => if many { trouble.note("customer", *customer) } else { trouble },
+        [customer] => {
+            if many {
+                trouble.note("customer", *customer)
+            } else {
+                trouble
+            }
+        }
         customers => trouble.note("customers", customers.join(", ")),
     }));
     let cancelled: Vec<&str> = of(reports, RunStatus::Cancelled).map(|report| report.customer.as_str()).collect();

@@ -7,6 +7,9 @@ use super::text::clean_line;
 /// How wide the longest word for a change is.
 const WIDEST: usize = 9;
 
+/// How many fields a step's line names.
+const NAMED: usize = 3;
+
 /// A field's value is cut here: a line is no place for documents.
 const VALUE: usize = 60;
 
@@ -23,17 +26,24 @@ pub(crate) fn step(prefix: &str, step: &Step, style: Style) -> String {
     };
     let subject = clean_line(&step.subject);
     if step.change.is_write() {
-        let named = match step.fields.as_slice() {
-            [] => String::new(),
-            fields => {
-                let names: Vec<String> = fields.iter().map(|field| clean_line(&field.field)).collect();
-                style.paint(Paint::Dim, &format!("  ({})", names.join(", ")))
-            }
+        let named = match step.change {
+            Change::Updated | Change::Replaced => named(step, style),
+            _ => String::new(),
         };
         let word = style.paint(paint, &format!("{word:WIDEST$}"));
         return format!("{}{word}  {subject}{named}", style.paint(Paint::Dim, prefix));
     }
     style.paint(paint, &format!("{prefix}{word:WIDEST$}  {subject}"))
+}
+
+/// The fields that a step changed, by name: the first few.
+fn named(step: &Step, style: Style) -> String {
+    let names: Vec<String> = step.fields.iter().take(NAMED).map(|field| clean_line(&field.field)).collect();
+    let more = match step.fields.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    if names.is_empty() { names.concat() } else { style.paint(Paint::Dim, &format!("  {}{more}", names.join(", "))) }
 }
 
 /// A line for each field that a step changed.

@@ -2,7 +2,10 @@
 
 /// The text without control characters: an answer of a service must not move the cursor or change colours.
 pub(crate) fn clean(text: &str) -> String {
-    text.chars().filter(|char| *char != '\r').map(|char| if harmless(char) || char == '\n' { char } else { ' ' }).collect()
+    text.chars()
+        .filter(|char| *char != '\r')
+        .map(|char| if harmless(char) || char == '\n' { char } else { ' ' })
+        .collect()
 }
 
 /// The same on one line.

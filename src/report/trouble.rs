@@ -88,7 +88,8 @@ impl Trouble {
         let facts = |trouble: &Self| -> Vec<(String, String)> {
             trouble.notes.iter().filter(|(label, _)| label != TRACE).cloned().collect()
         };
-        (&self.message, &self.place, &self.detail, &self.help) == (&other.message, &other.place, &other.detail, &other.help)
+        (&self.message, &self.place, &self.detail, &self.help)
+            == (&other.message, &other.place, &other.detail, &other.help)
             && facts(self) == facts(other)
     }
 
@@ -98,7 +99,8 @@ impl Trouble {
             Level::Error => style.paint(Paint::BoldRed, "error"),
             Level::Warning => style.paint(Paint::BoldYellow, "warning"),
         };
-        let mut screen = format!("{head}{} {}", style.paint(Paint::Bold, ":"), style.paint(Paint::Bold, &clean(&self.message)));
+        let mut screen =
+            format!("{head}{} {}", style.paint(Paint::Bold, ":"), style.paint(Paint::Bold, &clean(&self.message)));
         if let Some(place) = &self.place {
             place.show(&mut screen, style);
         }
