@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::context::{Context, Handled, text};
+use super::hosts::{self, PURGE};
 use super::paging::{Paging, page_as};
 use super::resources::Resource;
 use super::state::Scope;
@@ -22,17 +23,18 @@ fn list(context: &mut Context<'_>) -> Handled {
 fn shown(context: &Context<'_>, tenant: &Value) -> Value {
     let organization = context.organization();
     let country = COUNTRIES.into_iter().find(|(region, _)| *region == text(tenant, "region"));
+    let status = if hosts::is_purged(tenant, context.now) { json!("deleted") } else { tenant["status"].clone() };
     let mut shown = json!({
         "id": tenant["id"], "name": tenant["name"], "hostnames": tenant["hostnames"],
         "regionCode": tenant["datacenter"], "countryCode": country.map(|(_, country)| country),
-        "status": tenant["status"], "createdBy": tenant["createdByUser"],
+        "status": status, "createdBy": tenant["createdByUser"],
         "createdAt": tenant["created"], "updatedAt": tenant["lastUpdated"],
         "licenseNumber": organization["licenseNumber"], "subscriptionId": organization["subscriptionId"],
         "licenseStartsAt": organization["startsAt"], "licenseEndsAt": organization["endsAt"],
         "links": {"self": {"href": context.link(&format!("/api/core/tenants/{}", text(tenant, "id")))}},
     });
-    if let Some(ends) = tenant.get("deletionStartsAt") {
-        shown["deletionStartsAt"] = ends.clone();
+    if let Some(ends) = tenant.get(PURGE) {
+        shown[PURGE] = ends.clone();
     }
     shown
 }

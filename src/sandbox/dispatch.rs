@@ -65,7 +65,7 @@ pub(super) fn answer(request: &Request<Bytes>, state: State, clock: &dyn Clock, 
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
     let base = request.extensions().get::<Base>().map_or_else(|| format!("https://{host}"), |base| base.0.clone());
     let base = base.trim_end_matches('/');
-    let place = hosts::find(&state, &host);
+    let place = hosts::find(&state, &host, clock.now());
     let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let asked = Asked {
         place: &place,

@@ -1,7 +1,9 @@
 //! Which part of the simulated Qlik Cloud a host name means.
 
+use jiff::Timestamp;
 use serde_json::Value;
 
+use super::context::text;
 use super::state::{Document, Scope, State};
 
 /// Regions and the data centers behind them, as the tenants API lists them. Kept as data: the names of the last two
@@ -41,7 +43,7 @@ pub(super) enum Place {
 }
 
 /// What answers on the host of this name.
-pub(super) fn find(state: &State, host: &str) -> Place {
+pub(super) fn find(state: &State, host: &str, now: Timestamp) -> Place {
     if host == CONSOLE {
         return Place::Console;
     }
@@ -50,13 +52,21 @@ pub(super) fn find(state: &State, host: &str) -> Place {
     {
         return Place::Register { region };
     }
-    tenant(state, host).map_or(Place::Nowhere, Place::Tenant)
+    tenant(state, host, now).map_or(Place::Nowhere, Place::Tenant)
 }
 
 /// The tenant that has this host name or alias.
-pub(super) fn tenant(state: &State, host: &str) -> Option<Document> {
+pub(super) fn tenant(state: &State, host: &str, now: Timestamp) -> Option<Document> {
     let tenants = state.collection(&Scope::Organization, "tenants");
-    tenants.find("hostnames", host).into_iter().find(|tenant| tenant.get("status") != Some(&Value::from("deleted")))
+    tenants.find("hostnames", host).into_iter().find(|tenant| !is_purged(tenant, now))
+}
+
+/// Where the day of a deactivated tenant's end is kept.
+pub(super) const PURGE: &str = "deletionStartsAt";
+
+/// Whether a deactivated tenant's time is over: then it is gone for good, and its names are free.
+pub(super) fn is_purged(tenant: &Value, now: Timestamp) -> bool {
+    text(tenant, PURGE).parse::<Timestamp>().is_ok_and(|ends| ends <= now)
 }
 
 /// The label and the region of a host name in a region.

@@ -231,11 +231,11 @@ fn own(sandbox: &Sandbox, name: &str) -> Option<String> {
     if hosts::is_host(&whole) {
         return Some(whole);
     }
-    let state = sandbox.snapshot();
+    let (state, now) = (sandbox.snapshot(), sandbox.now());
     hosts::REGIONS
         .into_iter()
         .map(|(region, _)| hosts::name(label, region))
-        .find(|host| hosts::tenant(&state, host).is_some())
+        .find(|host| hosts::tenant(&state, host, now).is_some())
 }
 
 fn refuse(status: StatusCode, title: &str, detail: &str) -> Response<Full<Bytes>> {

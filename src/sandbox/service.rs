@@ -122,6 +122,11 @@ impl Sandbox {
         self.inner().durable.clone()
     }
 
+    /// The moment, by the sandbox's clock.
+    pub(super) fn now(&self) -> jiff::Timestamp {
+        self.0.settings.clock.now()
+    }
+
     /// What a partner needs to work with the organization.
     #[must_use]
     pub fn credentials(&self) -> Credentials {

@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::context::{Answer, Context, Handled, text};
-use super::hosts::{self, Place, REGIONS};
+use super::hosts::{self, PURGE, Place, REGIONS};
 use super::ids;
 use super::patch::{self, Step};
 use super::refusal::Refusal;
@@ -25,8 +25,6 @@ pub(super) const RESOURCE: Resource = Resource {
 
 /// The service's code for what is not there.
 const MISSING: &str = "TENANTS-8";
-/// Where the day of a deactivated tenant's end is kept.
-const PURGE: &str = "deletionStartsAt";
 /// How long the random label of a tenant's host name is.
 const LABEL: usize = 15;
 
@@ -51,7 +49,7 @@ fn create(context: &mut Context<'_>) -> Handled {
     room(context, region)?;
     let label = loop {
         let label = ids::label(context.random, LABEL);
-        if hosts::tenant(context.state(), &hosts::name(&label, region)).is_none() {
+        if hosts::tenant(context.state(), &hosts::name(&label, region), context.now).is_none() {
             break label;
         }
     };
@@ -104,7 +102,7 @@ fn asked(context: &Context<'_>) -> Result<Document, Refusal> {
         Place::Register { region } => text(&tenant, "region") == *region,
         _ => false,
     };
-    if here { Ok(tenant) } else { Err(Refusal::not_found(MISSING)) }
+    if here && !hosts::is_purged(&tenant, context.now) { Ok(tenant) } else { Err(Refusal::not_found(MISSING)) }
 }
 
 fn get(context: &mut Context<'_>) -> Handled {
@@ -176,8 +174,8 @@ fn alias(context: &Context<'_>, tenant: &Value, step: &Step) -> Result<String, R
     if !fits || label.starts_with('-') || label.ends_with('-') {
         return Err(invalid(step, "Subdomain should have letters, digits and inner hyphens only"));
     }
-    let taken =
-        label == "register" || hosts::tenant(context.state(), &wish).is_some_and(|held| held["id"] != tenant["id"]);
+    let taken = label == "register"
+        || hosts::tenant(context.state(), &wish, context.now).is_some_and(|held| held["id"] != tenant["id"]);
     if taken || tenant["hostnames"][0] == *wish {
         return Err(invalid(step, "Hostname is already in use"));
     }
@@ -220,9 +218,6 @@ fn reactivate(context: &mut Context<'_>) -> Handled {
     let mut tenant = (*confirmed(context)?).clone();
     let id = text(&tenant, "id").to_owned();
     if text(&tenant, "status") != "active" {
-        if text(&tenant, PURGE).parse::<jiff::Timestamp>().is_ok_and(|ends| ends <= context.now) {
-            return Err(Refusal::not_found(MISSING));
-        }
         room(context, text(&tenant, "region"))?;
         patch::set(&mut tenant, "/status", json!("active"));
         patch::set(&mut tenant, "/statusLastUpdatedAt", json!(context.timestamp()));

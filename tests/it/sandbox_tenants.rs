@@ -216,6 +216,10 @@ fn a_purged_tenant_does_not_come_back() {
     act(cloud, &named.path, "deactivate", host, &json!({"purgeAfterDays": 10})).expect(StatusCode::OK);
     cloud.clock.forward(Duration::from_secs(10 * 24 * 3600));
     assert_eq!(act(cloud, &named.path, "reactivate", host, &json!({})).status, 404);
+    let gone = cloud.send(&Method::POST, &named.host, "/oauth/token", &[], Bytes::new());
+    assert_eq!(gone.code(), "LOGIN-2");
+    let listed = cloud.get(CONSOLE, "/api/core/tenants").expect(StatusCode::OK);
+    assert_eq!(listed["data"][0]["status"], "deleted");
 }
 
 #[test]
