@@ -9,7 +9,7 @@ use super::coroutine::suspend;
 use super::session::{Resume, Suspend};
 use super::thrown::Thrown;
 use crate::event::{Change, FieldChange, Step};
-use crate::operation::{Failure, FailureKind, Key, Operation, Outcome, Response, Site};
+use crate::operation::{Call as Performed, Effect, Failure, FailureKind, Key, Operation, Outcome, Response, Site};
 
 /// An error on its way through a script.
 pub type ScriptError = Box<EvalAltResult>;
@@ -57,6 +57,21 @@ impl Call {
     pub fn ask(&mut self, operation: Operation) -> Result<Response, ScriptError> {
         let id = operation.id.clone();
         self.try_ask(operation)?.map_err(|failure| self.throw_for(failure, id))
+    }
+
+    /// Asks for an operation that the host or its embedder performs, and gives its answer.
+    ///
+    /// # Errors
+    /// As [`Call::ask`].
+    pub fn ask_local(
+        &mut self,
+        id: &str,
+        effect: Effect,
+        subject: impl Into<String>,
+        arguments: Value,
+    ) -> Result<Value, ScriptError> {
+        let (id, call, subject) = (id.to_owned(), Performed::Local { arguments }, subject.into());
+        Ok(self.ask(Operation { id, call, effect, subject, site: None })?.json().clone())
     }
 
     /// Asks for an operation and waits for its outcome, good or bad.
