@@ -298,11 +298,11 @@ impl fmt::Display for Published {
 
 /// Whether the operation's last path variable may contain slashes.
 pub(super) fn takes_rest(operation: Text) -> bool {
-    operation
-        .get("parameters")
-        .into_iter()
-        .flat_map(Text::items)
-        .any(|parameter| parameter.get("x-multi-segment").is_some_and(Text::is_true))
+    operation.get("parameters").into_iter().flat_map(Text::items).any(|parameter| {
+        // A file in a theme's or an extension's archive: "folders separated with forward slashes", says the reference.
+        parameter.get("x-multi-segment").is_some_and(Text::is_true)
+            || parameter.get("name").and_then(Text::as_str) == Some("filepath")
+    })
 }
 
 fn tier(name: &str) -> Option<Tier> {

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::blobs::CONTENT;
 use super::collection::Collection;
 use super::hosts::Place;
 use super::ids;
@@ -187,7 +188,21 @@ impl<'r> Context<'r> {
     }
 
     fn changed(&mut self, scope: &Scope, collection: &str, id: &str, now: Option<(u64, Document)>) {
-        self.changes.push(Change { scope: scope.clone(), collection: collection.into(), id: id.into(), now });
+        let (scope, collection, id) = (scope.clone(), collection.into(), id.into());
+        self.changes.push(Change::Document { scope, collection, id, now });
+    }
+
+    /// Keeps content and returns its name. A document that names it in the field `blobs::CONTENT` must be stored with
+    /// the same answer: content that no document names is dropped.
+    pub(super) fn keep(&mut self, bytes: Bytes) -> Arc<str> {
+        let name = self.state.keep(bytes.clone());
+        self.changes.push(Change::Blob(name.clone(), bytes));
+        name
+    }
+
+    /// The content that a document names.
+    pub(super) fn content(&self, document: &Value) -> Option<Bytes> {
+        self.state.blob(text(document, CONTENT))
     }
 
     /// Does something on another tenant's documents: `put` and its like mean that tenant's meanwhile.

@@ -43,11 +43,14 @@
 //!   by name and `providerType`), `roles` (`roles::assigned` turns a request's list into what is shown),
 //!   `identityProviders` (a login looks for active ones with `protocol: jwtAuth`, by `options.issuer` and the first
 //!   key's `kid`), `settings` (one document per service: `licenses`, `groups` with `autoCreateGroups`).
+//! - Archives and the like stay out of the documents: `context.keep(bytes)` gives their name, the document holds it in
+//!   the field `blobs::CONTENT` (which is not shown), `context.content(&document)` gives the bytes back.
 //! - Documents of the organization (tenants, seats) are reached with `Scope::Organization` and `*_in`.
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler has the form of one that can refuse")]
 
 mod assignments;
+mod blobs;
 mod collection;
 mod console;
 mod context;
@@ -63,6 +66,7 @@ mod licenses;
 mod login;
 mod multipart;
 mod oauth;
+mod package;
 mod paging;
 mod patch;
 mod published;
@@ -77,6 +81,7 @@ mod spaces;
 mod state;
 mod store;
 mod tenants;
+mod themes;
 mod token;
 mod users;
 mod web_integrations;

@@ -77,7 +77,7 @@ impl Sandbox {
         let organization: Document = Arc::new(settings::found(&state, &settings));
         if state.get(&Scope::Organization, "organization", SELF).as_ref() != Some(&organization) {
             let place = state.put(&Scope::Organization, "organization", SELF, organization.clone());
-            let change = Change {
+            let change = Change::Document {
                 scope: Scope::Organization,
                 collection: "organization".into(),
                 id: SELF.into(),

@@ -7,9 +7,13 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use imbl::OrdMap;
 use serde_json::{Map, Value, json};
 
+use super::blobs::{self, Blobs};
 use super::collection::Collection;
 
 /// One stored document, shared between the states that hold it.
@@ -56,6 +60,7 @@ pub struct NotAState(String);
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct State {
     collections: OrdMap<(Scope, Arc<str>), Collection>,
+    blobs: Blobs,
 }
 
 /// The version of the JSON form.
@@ -79,6 +84,7 @@ impl State {
     pub fn put(&mut self, scope: &Scope, collection: &str, id: &str, document: Document) -> u64 {
         let name: Arc<str> = collection.into();
         let held = self.collections.entry((scope.clone(), name)).or_insert_with(|| Collection::named(collection));
+        self.blobs.follow(held.get(id).as_deref(), Some(&document));
         held.put(id, document)
     }
 
@@ -86,6 +92,7 @@ impl State {
     pub(super) fn place(&mut self, scope: &Scope, collection: &str, place: u64, id: &str, document: Document) {
         let name: Arc<str> = collection.into();
         let held = self.collections.entry((scope.clone(), name)).or_insert_with(|| Collection::named(collection));
+        self.blobs.follow(held.get(id).as_deref(), Some(&document));
         held.place(place, id, document);
     }
 
@@ -94,10 +101,29 @@ impl State {
         let key = (scope.clone(), Arc::from(collection));
         let held = self.collections.get_mut(&key)?;
         let gone = held.remove(id);
+        self.blobs.follow(gone.as_deref(), None);
         if held.is_empty() {
             self.collections.remove(&key);
         }
         gone
+    }
+
+    /// The content of this name: the SHA-256 of its bytes in hexadecimal digits.
+    #[must_use]
+    pub fn blob(&self, name: &str) -> Option<Bytes> {
+        self.blobs.get(name)
+    }
+
+    /// Keeps content for a document to name, and returns its name.
+    pub(super) fn keep(&mut self, bytes: Bytes) -> Arc<str> {
+        let name = blobs::name(&bytes);
+        self.blobs.keep(name.clone(), bytes);
+        name
+    }
+
+    /// Drops the contents that no document names, and returns their names.
+    pub(super) fn sweep(&mut self) -> Vec<Arc<str>> {
+        self.blobs.sweep()
     }
 
     /// The tenants' ids, in the order in which they were created.
@@ -124,7 +150,8 @@ impl State {
         found
     }
 
-    /// The state as JSON: `{"format", "organization": {collection: [{"id", "document"}]}, "tenants": {id: {...}}}`.
+    /// The state as JSON: `{"format", "organization": {collection: [{"id", "document"}]}, "tenants": {id: {...}}}`, and
+    /// `"blobs": {name: base64}` when there is content.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut organization = Map::new();
@@ -141,7 +168,13 @@ impl State {
             };
             home.insert(name.to_string(), Value::Array(list));
         }
-        json!({"format": FORMAT, "organization": organization, "tenants": tenants})
+        let mut json = json!({"format": FORMAT, "organization": organization, "tenants": tenants});
+        let blobs: Map<String, Value> =
+            self.blobs.iter().map(|(name, bytes)| (name.to_string(), json!(STANDARD.encode(bytes)))).collect();
+        if !blobs.is_empty() {
+            json["blobs"] = Value::Object(blobs);
+        }
+        json
     }
 
     /// The state that [`State::to_json`] wrote.
@@ -156,6 +189,11 @@ impl State {
             None => return Err(wrong("it has no `format`")),
         }
         let mut state = Self::default();
+        for (name, encoded) in value.get("blobs").and_then(Value::as_object).into_iter().flatten() {
+            let bytes = encoded.as_str().and_then(|encoded| STANDARD.decode(encoded).ok());
+            let bytes = bytes.filter(|bytes| *blobs::name(bytes) == **name);
+            state.keep(bytes.ok_or_else(|| NotAState(format!("blob `{name}` is not what its name says")))?.into());
+        }
         let organization = value.get("organization").ok_or_else(|| wrong("it has no `organization`"))?;
         state.read_collections(&Scope::Organization, organization)?;
         let tenants = value.get("tenants").and_then(Value::as_object).ok_or_else(|| wrong("it has no `tenants`"))?;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, params};
 use serde_json::Value;
 
@@ -50,14 +51,22 @@ pub enum OpenError {
     },
 }
 
-/// One document to write down, or one to strike out.
+/// What to write down.
 #[derive(Clone, Debug)]
-pub(super) struct Change {
-    pub(super) scope: Scope,
-    pub(super) collection: Arc<str>,
-    pub(super) id: Arc<str>,
-    /// Its place and text; none when it is gone.
-    pub(super) now: Option<(u64, Document)>,
+pub(super) enum Change {
+    /// A document to write down or to strike out.
+    Document {
+        /// Whose it is.
+        scope: Scope,
+        /// The collection's name.
+        collection: Arc<str>,
+        /// The document's id.
+        id: Arc<str>,
+        /// Its place and text; none when it is gone.
+        now: Option<(u64, Document)>,
+    },
+    /// Content, by its name. What no document names any more is struck out when the file is opened next.
+    Blob(Arc<str>, Bytes),
 }
 
 /// The open file.
@@ -83,7 +92,10 @@ impl Store {
         if fresh {
             store.make().map_err(|error| explain(path, &error))?;
         }
-        let state = store.read(path)?;
+        store.extend().map_err(|error| explain(path, &error))?;
+        let mut state = store.read(path)?;
+        let unnamed = state.sweep();
+        store.strike(&unnamed).map_err(|error| explain(path, &error))?;
         Ok((store, state))
     }
 
@@ -145,6 +157,20 @@ impl Store {
         ))
     }
 
+    /// Adds what files of earlier versions lack; the documents are read as before, so the format stays.
+    fn extend(&mut self) -> rusqlite::Result<()> {
+        self.connection.execute_batch("CREATE TABLE IF NOT EXISTS blobs (name TEXT PRIMARY KEY, bytes BLOB NOT NULL)")
+    }
+
+    /// Strikes contents out.
+    fn strike(&mut self, names: &[Arc<str>]) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction()?;
+        for name in names {
+            transaction.execute("DELETE FROM blobs WHERE name = ?1", params![&**name])?;
+        }
+        transaction.commit()
+    }
+
     fn read(&self, path: &Path) -> Result<State, OpenError> {
         let failed = |error: rusqlite::Error| explain(path, &error);
         let corrupt = |reason: String| OpenError::Corrupt { path: path.to_owned(), reason };
@@ -154,6 +180,14 @@ impl Store {
             return Err(corrupt(verdict));
         }
         let mut state = State::default();
+        let mut statement = self.connection.prepare("SELECT name, bytes FROM blobs").map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let (name, bytes): (String, Vec<u8>) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+            if *state.keep(bytes.into()) != *name {
+                return Err(corrupt(format!("content `{name}` is not what its name says")));
+            }
+        }
         let mut statement =
             self.connection.prepare("SELECT scope, collection, id, place, document FROM documents").map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
@@ -180,17 +214,23 @@ impl Store {
             )?;
             let mut strike =
                 transaction.prepare_cached("DELETE FROM documents WHERE scope = ?1 AND collection = ?2 AND id = ?3")?;
+            let mut keep = transaction.prepare_cached("INSERT OR IGNORE INTO blobs (name, bytes) VALUES (?1, ?2)")?;
             for change in changes {
-                let scope = match &change.scope {
-                    Scope::Organization => "",
-                    Scope::Tenant(id) => id,
-                };
-                match &change.now {
-                    Some((place, document)) => {
-                        let place = i64::try_from(*place).unwrap_or(i64::MAX);
-                        put.execute(params![scope, &*change.collection, &*change.id, place, document.to_string()])?
+                match change {
+                    Change::Document { scope, collection, id, now } => {
+                        let scope = match scope {
+                            Scope::Organization => "",
+                            Scope::Tenant(id) => id,
+                        };
+                        match now {
+                            Some((place, document)) => {
+                                let place = i64::try_from(*place).unwrap_or(i64::MAX);
+                                put.execute(params![scope, &**collection, &**id, place, document.to_string()])?
+                            }
+                            None => strike.execute(params![scope, &**collection, &**id])?,
+                        }
                     }
-                    None => strike.execute(params![scope, &*change.collection, &*change.id])?,
+                    Change::Blob(name, bytes) => keep.execute(params![&**name, &**bytes])?,
                 };
             }
         }

@@ -29,6 +29,7 @@ mod sandbox_server;
 mod sandbox_spaces;
 mod sandbox_support;
 mod sandbox_tenants;
+mod sandbox_themes;
 mod sandbox_users;
 mod sandbox_web_integrations;
 mod support;
