@@ -44,8 +44,10 @@ pub(super) fn read(operation: &Published, kind: Option<&str>, bytes: &Bytes) -> 
         return Ok(Read { parts, ..Read::default() });
     }
     if says.contains("json") {
-        let body = serde_json::from_slice(bytes)
-            .map_err(|error| Refusal::bad_request(format!("the request body is not JSON: {error}")))?;
+        let body = serde_json::from_slice(bytes).map_err(|error| match operation.tag {
+            "web-integrations" => web_integrations::unreadable(),
+            _ => Refusal::bad_request(format!("the request body is not JSON: {error}")),
+        })?;
         return Ok(Read { body, ..Read::default() });
     }
     Ok(Read::default())

@@ -29,6 +29,11 @@ pub(super) fn invalid(detail: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "WEBINTEGRATIONS-6", "Invalid property value").detail(detail)
 }
 
+/// A body that is not JSON, with its published code.
+pub(super) fn unreadable() -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "Bad Request").detail("Error parsing request body")
+}
+
 /// A field that must be there and is not, with its published code.
 pub(super) fn missing(detail: impl Into<String>) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "WEBINTEGRATIONS-5", "Missing required fields")

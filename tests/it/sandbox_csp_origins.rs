@@ -107,7 +107,7 @@ fn entries_and_the_headers_length_are_limited() {
     let host = cloud.tenant_host();
     let long = |number: usize| format!("{number}{}", "a".repeat(200));
     let fitting =
-        (0..).find(|number| cloud.post(&host, PATH, json!({"origin": long(*number), "imgSrc": true})).status == 400);
+        (0..99).find(|number| cloud.post(&host, PATH, json!({"origin": long(*number), "imgSrc": true})).status == 400);
     assert_eq!(fitting, Some(30));
     assert!(header(&cloud, &host).len() <= 6_144);
     let short = cloud.post(&host, PATH, json!({"origin": "b.example"})).expect(StatusCode::CREATED);

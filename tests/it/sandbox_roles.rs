@@ -55,11 +55,11 @@ fn a_custom_role_is_made_changed_and_deleted() {
     assert_eq!((&made["type"], &made["level"], &made["canEdit"]), (&json!("custom"), &json!("user"), &json!(true)));
     assert_eq!(cloud.post(&host, "/api/v1/roles", body).status, 400, "a name is taken once");
     assert_eq!(cloud.post(&host, "/api/v1/roles", json!({"name": "harbouranalyst"})).status, 201, "with its case");
-    let path = path(&made);
-    let patch = |steps: Value| cloud.patch(&host, &path, steps).status;
+    let own = path(&made);
+    let patch = |steps: Value| cloud.patch(&host, &own, steps).status;
     let add = json!([{"op": "add", "path": "/assignedScopes/-", "value": "apps:read"}]);
     assert_eq!((patch(add.clone()), patch(add)), (204, 204));
-    let scopes = || cloud.get(&host, &path).expect(StatusCode::OK)["assignedScopes"].clone();
+    let scopes = || cloud.get(&host, &own).expect(StatusCode::OK)["assignedScopes"].clone();
     assert_eq!(scopes(), json!(["spaces.data:consume", "apps:read"]));
     assert_eq!(patch(json!([{"op": "remove-value", "path": "/assignedScopes", "value": "spaces.data:consume"}])), 204);
     assert_eq!(scopes(), json!(["apps:read"]));
@@ -80,14 +80,14 @@ fn a_custom_role_is_made_changed_and_deleted() {
     assert_eq!(patch(json!([{"op": "replace", "path": "/name", "value": "Analyst"}])), 204);
     let group = format!("/api/v1/groups/{}", group["id"].as_str().unwrap());
     assert_eq!(cloud.get(&host, &group).expect(StatusCode::OK)["assignedRoles"][0]["name"], "Analyst");
-    assert_eq!(cloud.delete(&host, &path).status, 400, "it is assigned");
+    assert_eq!(cloud.delete(&host, &own).status, 400, "it is assigned");
     assert_eq!(
         cloud.patch(&host, &group, json!([{"op": "replace", "path": "assignedRoles", "value": []}])).status,
         204
     );
-    assert_eq!(cloud.delete(&host, &path).status, 204);
-    assert_eq!(cloud.get(&host, &path).status, 404);
-    assert_eq!(cloud.delete(&host, &path).status, 404);
+    assert_eq!(cloud.delete(&host, &own).status, 204);
+    assert_eq!(cloud.get(&host, &own).status, 404);
+    assert_eq!(cloud.delete(&host, &own).status, 404);
 }
 
 #[test]

@@ -59,6 +59,9 @@ fn wrong_ones_are_told_with_the_services_codes() {
     for body in [json!({"name": ""}), json!({"name": 1}), json!({"name": "x", "validOrigins": "https://a.example"})] {
         assert_eq!(cloud.post(&host, PATH, body.clone()).code(), "WEBINTEGRATIONS-6", "{body}");
     }
+    let bearer = format!("Bearer {}", cloud.token(&host));
+    let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+    assert_eq!(cloud.send(&Method::POST, &host, PATH, &headers, "{".into()).code(), "BAD_REQUEST");
     let step = json!([{"op": "add", "path": "/name", "value": "x"}]);
     assert_eq!(cloud.patch(&host, &format!("{PATH}/{id}"), step).code(), "WEBINTEGRATIONS-4");
 }
@@ -72,9 +75,9 @@ fn pages_go_by_ids_or_by_links() {
     assert_eq!(names(&first).len(), 10, "ten unless told otherwise");
     let next = first["links"]["next"]["href"].as_str().unwrap().strip_prefix(&format!("https://{host}")).unwrap();
     assert!(next.contains("startingAfter="), "{next}");
-    let last = cloud.get(&host, next).expect(StatusCode::OK);
-    assert_eq!(names(&last), ["w10", "w11"]);
-    assert!(last["links"]["prev"]["href"].as_str().unwrap().contains("endingBefore="));
+    let rest = cloud.get(&host, next).expect(StatusCode::OK);
+    assert_eq!(names(&rest), ["w10", "w11"]);
+    assert!(rest["links"]["prev"]["href"].as_str().unwrap().contains("endingBefore="));
     let list = |query: &str| cloud.get(&host, &format!("{PATH}?{query}"));
     assert_eq!(names(&list(&format!("startingAfter={}", ids[10])).expect(StatusCode::OK)), ["w11"]);
     assert_eq!(names(&list(&format!("endingBefore={}&limit=2", ids[2])).expect(StatusCode::OK)), ["w00", "w01"]);
