@@ -58,7 +58,7 @@ mod members {
     /// - `name`: its name in `tenantry.toml`.
     ///
     /// ```rhai
-    /// // let client_secret = secret("entra");
+    /// let client_secret = secret("entra");
     /// ```
     #[rhai_fn(name = "secret", return_raw)]
     pub fn secret_named(context: NativeCallContext, name: &str) -> Result<Secret, Box<EvalAltResult>> {

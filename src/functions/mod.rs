@@ -79,7 +79,7 @@ fn rooms() -> Vec<Room> {
 pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
     engine
         .register_type_with_name::<tenants::Tenant>("Tenant")
-        .register_type_with_name::<tenant_settings::Settings>("TenantSettings")
+        .register_type_with_name::<tenant_settings::TenantSettings>("TenantSettings")
         .register_type_with_name::<licenses::Licenses>("Licenses")
         .register_type_with_name::<identity_providers::IdentityProviders>("IdentityProviders")
         .register_type_with_name::<groups::Groups>("Groups")
@@ -92,7 +92,7 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")
         .register_type_with_name::<themes::Themes>("Themes")
-        .register_type_with_name::<render::BundleHandle>("Bundle");
+        .register_type_with_name::<render::Bundle>("Bundle");
     ROOMS.with(|rooms| {
         for room in rooms {
             match room.namespace {

@@ -136,7 +136,7 @@ fn body(
     }
     let mut ask = ask;
     if let Some(file) = file {
-        let bundle = file.try_cast::<super::render::BundleHandle>().filter(|_| multipart);
+        let bundle = file.try_cast::<super::render::Bundle>().filter(|_| multipart);
         let Some(bundle) = bundle else {
             let title = format!("`file` of `{}` cannot be that", published.id);
             return Err(invalid(call, title, Some("it is a bundle, for operations that take a form".to_owned())));

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use rhai::{Dynamic, EvalAltResult, FuncRegistration, Module, NativeCallContext};
 
 use super::options;
-use crate::operation::{Bundle, Failure, FailureKind};
+use crate::operation::{self, Failure, FailureKind};
 use crate::playbook::{Call, ScriptError};
 use crate::render::{RenderError, RenderErrorKind, Rendered, Templates};
 
 /// A bundle as a script holds it.
 #[derive(Clone)]
-pub(super) struct BundleHandle(pub(super) Arc<Bundle>);
+pub(super) struct Bundle(pub(super) Arc<operation::Bundle>);
 
-impl fmt::Debug for BundleHandle {
+impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "bundle of {} files", self.0.files().len())
     }
@@ -36,7 +36,8 @@ pub(super) fn module(templates: &Arc<Templates>) -> Module {
             "///   names it and the template's line.",
             "///",
             "/// ```rhai",
-            "/// // let provider = render(\"idp/oidc.json\", customer);",
+            "/// let values = #{ customer: customer, certificate: keys::ensure(\"hb-portal\").certificate };",
+            "/// let provider = render(\"idp/jwt.json\", values);",
             "/// ```",
         ])
         .set_into_module(&mut module, move |context: NativeCallContext, path: &str, values: Dynamic| -> Result<Dynamic> {
@@ -81,16 +82,16 @@ pub(super) fn module(templates: &Arc<Templates>) -> Module {
             "/// - `values`: a map, such as `customer`.",
             "///",
             "/// ```rhai",
-            "/// // tenant.themes.ensure(bundle(\"themes/customer\", customer));",
+            "/// let theme = bundle(\"themes/customer\", customer);",
             "/// ```",
         ])
         .set_into_module(
             &mut module,
-            move |context: NativeCallContext, folder: &str, values: Dynamic| -> Result<BundleHandle> {
+            move |context: NativeCallContext, folder: &str, values: Dynamic| -> Result<Bundle> {
                 let call = Call::begin(&context, "bundle")?;
                 let values = options::json(&call, "values", &values)?;
                 let bundle = own.bundle(folder, &values).map_err(|error| failed(&call, &error))?;
-                Ok(BundleHandle(Arc::new(bundle)))
+                Ok(Bundle(Arc::new(bundle)))
             },
         );
     module

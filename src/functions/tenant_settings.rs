@@ -10,7 +10,7 @@ use crate::playbook::{Call, ScriptError};
 
 /// `tenant.settings`.
 #[derive(Clone, Debug)]
-pub(super) struct Settings(pub(super) Tenant);
+pub(super) struct TenantSettings(pub(super) Tenant);
 
 /// The fields a tenant's patch knows; `alias` stands for `/hostnames/1`.
 /// Source: Qlik's tenants specification, `PATCH /tenants/{tenantId}`.
@@ -137,7 +137,7 @@ mod members {
     #[rhai_fn(name = "update", pure, return_raw)]
     pub fn update_settings(
         context: NativeCallContext,
-        settings: &mut Settings,
+        settings: &mut TenantSettings,
         options: ScriptMap,
     ) -> Result<(), Box<EvalAltResult>> {
         update(&mut Call::begin(&context, "tenant.settings.update")?, &settings.0, options)
@@ -150,7 +150,10 @@ mod members {
     /// log(tenant.settings.get().name);
     /// ```
     #[rhai_fn(name = "get", pure, return_raw)]
-    pub fn get_settings(context: NativeCallContext, settings: &mut Settings) -> Result<Dynamic, Box<EvalAltResult>> {
+    pub fn get_settings(
+        context: NativeCallContext,
+        settings: &mut TenantSettings,
+    ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.settings.get")?;
         let document = settings.0.document(&mut call).map(with_alias)?;
         script(&call, &document)

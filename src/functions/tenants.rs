@@ -12,7 +12,7 @@ use super::listing::note;
 use super::request::{Ask, text_of, unexpected};
 use super::roles::Roles;
 use super::spaces::Spaces;
-use super::tenant_settings::{self, Settings};
+use super::tenant_settings::{self, TenantSettings};
 use super::themes::Themes;
 use super::users::Users;
 use super::web_integrations::WebIntegrations;
@@ -496,8 +496,8 @@ mod members {
 
     /// The tenant's own settings: name, alias, flags.
     #[rhai_fn(get = "settings", pure)]
-    pub fn settings(tenant: &mut Tenant) -> Settings {
-        Settings(tenant.clone())
+    pub fn settings(tenant: &mut Tenant) -> TenantSettings {
+        TenantSettings(tenant.clone())
     }
 
     /// Licences: the pool of seats, who holds one, automatic assignment.

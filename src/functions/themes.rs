@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::converge::{self, Resource, Updated};
 use super::options::{invalid, listed, options, script, scripts};
-use super::render::BundleHandle;
+use super::render::Bundle;
 use super::request::{Ask, text_of};
 use super::tenants::Tenant;
 use crate::event::FieldChange;
-use crate::operation::{Bundle, Content, Outcome};
+use crate::operation::{self, Content, Outcome};
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.themes`.
@@ -29,7 +29,7 @@ struct Wanted<'t> {
     tenant: &'t Tenant,
     /// The name of the `.qext` file without its ending: a theme's identity.
     identity: String,
-    bundle: &'t Bundle,
+    bundle: &'t operation::Bundle,
     fields: Map<String, Value>,
 }
 
@@ -89,7 +89,12 @@ fn all(tenant: &Tenant) -> Ask {
     tenant.ask("getThemes", "themes")
 }
 
-fn ensure(call: &mut Call, tenant: &Tenant, bundle: &Bundle, given: ScriptMap) -> Result<Value, ScriptError> {
+fn ensure(
+    call: &mut Call,
+    tenant: &Tenant,
+    bundle: &operation::Bundle,
+    given: ScriptMap,
+) -> Result<Value, ScriptError> {
     let mut fields = options(call, given, &["tags"])?;
     let identity = check(call, bundle)?;
     let zipped = |error: zip::result::ZipError| invalid(call, format!("the theme cannot be zipped: {error}"), None);
@@ -108,7 +113,7 @@ fn ensure(call: &mut Call, tenant: &Tenant, bundle: &Bundle, given: ScriptMap) -
 }
 
 /// Everything Qlik Cloud would refuse, found before it is sent. Gives the theme's identity.
-fn check(call: &Call, bundle: &Bundle) -> Result<String, ScriptError> {
+fn check(call: &Call, bundle: &operation::Bundle) -> Result<String, ScriptError> {
     if bundle.files().len() > MAX_FILES {
         return Err(too_large(
             call,
@@ -192,13 +197,13 @@ mod members {
     ///
     /// ```rhai
     /// let tenant = tenants::ensure(customer);
-    /// // tenant.themes.ensure(bundle("themes/customer", customer));
+    /// tenant.themes.ensure(bundle("themes/customer", customer));
     /// ```
     #[rhai_fn(name = "ensure", pure, return_raw)]
     pub fn ensure_theme(
         context: NativeCallContext,
         themes: &mut Themes,
-        bundle: BundleHandle,
+        bundle: Bundle,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.themes.ensure")?;
         let document = ensure(&mut call, &themes.0, &bundle.0, ScriptMap::new())?;
@@ -212,13 +217,13 @@ mod members {
     ///
     /// ```rhai
     /// let tenant = tenants::ensure(customer);
-    /// // tenant.themes.ensure(bundle("themes/customer", customer), #{ tags: ["halyard"] });
+    /// tenant.themes.ensure(bundle("themes/customer", customer), #{ tags: ["halyard"] });
     /// ```
     #[rhai_fn(name = "ensure", pure, return_raw)]
     pub fn ensure_theme_with(
         context: NativeCallContext,
         themes: &mut Themes,
-        bundle: BundleHandle,
+        bundle: Bundle,
         options: ScriptMap,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.themes.ensure")?;

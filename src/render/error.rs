@@ -219,7 +219,7 @@ fn hint(engine: ErrorKind, detail: &str, kind: RenderErrorKind) -> Option<String
 /// The known filter nearest to the one an engine message names.
 fn nearest_filter(detail: &str) -> Option<String> {
     let name = named(detail).or_else(|| detail.split_whitespace().nth(1))?;
-    crate::suggest::did_you_mean(name, FILTERS.iter().copied())
+    crate::suggest::nearest(name, FILTERS).map(|near| format!("did you mean `{near}`?"))
 }
 
 fn column(source: &str, offset: usize) -> usize {

@@ -1,14 +1,18 @@
 //! Runs playbook text against an embedded sandbox, as a user would, and tells what happened.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tenantry::event::{Change, Step};
-use tenantry::interpreter::{Embedded, Enrolment, Interpreter as _, License, LocalOperations, Locals, Registered};
+use tenantry::interpreter::{
+    Embedded, Enrolment, Interpreter as _, License, LocalOperations, Locals, Permits, Permitted, Registered,
+};
 use tenantry::operation::{Call, Operation};
 use tenantry::playbook::{Diagnostic, Extension, Limits, Playbook, Runtime, Start, Told};
 use tenantry::render::Templates;
@@ -19,6 +23,7 @@ use tenantry::surroundings::{Clock, Random, RuntimeClock};
 /// A project on an embedded sandbox; several playbooks can be run one after another.
 pub(crate) struct Project {
     folder: TempDir,
+    root: PathBuf,
     pub(crate) sandbox: Sandbox,
     vault: Vault,
     registry: Registry,
@@ -26,6 +31,8 @@ pub(crate) struct Project {
     random: Random,
     pub(crate) customer: Value,
     pub(crate) verify: bool,
+    /// How long every request takes, on the paused clock.
+    pub(crate) latency: Duration,
     pub(crate) enrolment: Option<Enrolment>,
 }
 
@@ -37,6 +44,8 @@ pub(crate) struct Report {
     pub(crate) logs: Vec<String>,
     pub(crate) operations: Vec<Operation>,
     pub(crate) error: Option<Diagnostic>,
+    /// How long it took on the paused clock.
+    pub(crate) elapsed: Duration,
 }
 
 impl Report {
@@ -102,8 +111,10 @@ impl Project {
         let vault = Vault::in_memory();
         vault.add("target/license-key", SecretSource::literal(sandbox.credentials().license_key));
         vault.add("entra", SecretSource::literal("entra-client-secret"));
+        let folder = tempfile::tempdir().unwrap();
         Self {
-            folder: tempfile::tempdir().unwrap(),
+            root: folder.path().to_owned(),
+            folder,
             registry: Registry::in_memory(Arc::clone(&clock)).unwrap(),
             sandbox,
             vault,
@@ -111,8 +122,31 @@ impl Project {
             random,
             customer: json!({ "code": "hb", "name": "Harbour Logistics", "region": "eu", "alias": "halyard-hb" }),
             verify: false,
+            latency: Duration::ZERO,
             enrolment: None,
         }
+    }
+
+    /// The project this repository is, with this customer.
+    pub(crate) fn stock(customer: Value) -> Self {
+        let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+        let project = Self { root: root.clone(), customer, ..Self::new() };
+        for (name, source) in tenantry::Project::open(&root).unwrap().secrets() {
+            project.vault.add(name, source.clone());
+        }
+        project.vault.add("entra", SecretSource::literal("entra-client-secret"));
+        project
+    }
+
+    /// Another customer in the same project.
+    pub(crate) fn with_customer(mut self, customer: Value) -> Self {
+        self.customer = customer;
+        self
+    }
+
+    /// Runs a playbook of the project as its file says, permissions included.
+    pub(crate) fn play_file(&self, path: &str) -> Report {
+        self.play_text(&Playbook::load(&self.root, Path::new(path)).unwrap())
     }
 
     /// Puts a file under `templates/`.
@@ -129,23 +163,26 @@ impl Project {
 
     /// Runs `script` as it is.
     pub(crate) fn play(&self, script: &str) -> Report {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(self.drive(script))
+        self.play_text(&Playbook::from_source("playbooks/test.rhai", script).unwrap())
     }
 
-    async fn drive(&self, script: &str) -> Report {
-        let templates = Arc::new(Templates::new(self.folder.path()));
+    fn play_text(&self, playbook: &Playbook) -> Report {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+        runtime.block_on(self.drive(playbook))
+    }
+
+    async fn drive(&self, playbook: &Playbook) -> Report {
+        let templates = Arc::new(Templates::new(&self.root));
         let extension: Extension =
             Arc::new(move |engine: &mut rhai::Engine| tenantry::functions::register(engine, &templates));
-        let runtime = Runtime::new(self.folder.path(), &[extension]);
-        let playbook = Playbook::from_source("playbooks/test.rhai", script).unwrap();
+        let runtime = Runtime::new(&self.root, &[extension]);
         let start = Start {
             customer: self.customer.clone(),
             limits: Limits::default(),
             clock: Arc::clone(&self.clock),
             verify: self.verify,
         };
-        let mut session = runtime.start(&playbook, start).unwrap();
+        let mut session = runtime.start(playbook, start).unwrap();
         let embedded = Embedded::new(
             self.sandbox.clone(),
             Arc::new(self.vault.clone()),
@@ -160,15 +197,23 @@ impl Project {
             license: License::Key("target/license-key".to_owned()),
         });
         let code = self.customer["code"].as_str().unwrap_or("none").to_owned();
+        let permits = match &playbook.header().permits {
+            Some(words) => Permits::parse(words.iter().map(String::as_str), &[]).unwrap(),
+            None => Permits::everything(),
+        };
         let interpreter =
             Registered::new(Locals::new(embedded, Arc::new(locals)), self.registry.clone(), enrolment, code, "run-1");
+        let interpreter = Permitted::new(interpreter, permits);
+        let began = tokio::time::Instant::now();
         let (mut steps, mut logs, mut operations) = (Vec::new(), Vec::new(), Vec::new());
         let mut open = FuturesUnordered::new();
         loop {
             let interpreter = &interpreter;
             for (key, operation) in session.asked() {
                 operations.push(operation.clone());
+                let latency = if matches!(operation.call, Call::Request(_)) { self.latency } else { Duration::ZERO };
                 open.push(async move {
+                    tokio::time::sleep(latency).await;
                     let outcome = interpreter.perform(&key, &operation).await;
                     (key, outcome)
                 });
@@ -188,7 +233,7 @@ impl Project {
             Ok(output) => (output, None),
             Err(error) => (Map::new(), Some(error)),
         };
-        Report { output, steps, logs, operations, error }
+        Report { output, steps, logs, operations, error, elapsed: began.elapsed() }
     }
 }
 

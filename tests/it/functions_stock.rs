@@ -5,6 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tenantry::project::{Customer, Schema};
 
+use crate::functions_driver::Project;
+
 fn project() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -43,4 +45,31 @@ fn the_schema_refuses_what_onboarding_could_not_use() {
     broken("fw", &|values| {
         values.as_object_mut().unwrap().remove("recovery_admin");
     });
+}
+
+fn onboard(project: &Project) -> crate::functions_driver::Report {
+    project.play_file("playbooks/onboard.rhai").good()
+}
+
+#[test]
+fn the_reference_customers_are_onboarded_and_a_second_time_nothing_is_written() {
+    let mut all = customers().into_iter();
+    let mut project = Project::stock(all.next().unwrap().values().clone());
+    loop {
+        let code = project.customer["code"].clone();
+        let first = onboard(&project);
+        assert!(first.output["url"].as_str().unwrap().starts_with("https://"), "{code}");
+        let again = onboard(&project);
+        assert_eq!(again.writes(), Vec::<&str>::new(), "{code}: {:?}", again.told());
+        assert_eq!(again.output, first.output);
+        assert!(again.steps.iter().all(|step| !step.change.is_write()), "{code}: {:?}", again.told());
+        let (first, again) = (first.requests().len(), again.requests().len());
+        println!("{code}: {first} requests, then {again}");
+        assert!(again * 2 <= first, "{code}: {first} requests, then {again}");
+        match all.next() {
+            Some(customer) => project = project.with_customer(customer.values().clone()),
+            None => break,
+        }
+    }
+    assert_eq!(project.sandbox.violations(), [], "nothing that was sent broke the contract");
 }

@@ -3,8 +3,12 @@
 
 mod contract;
 mod functions_driver;
+mod functions_embedding;
 mod functions_globals;
 mod functions_people;
+mod functions_reference;
+mod functions_sign_in;
+mod functions_spaces;
 mod functions_stock;
 mod functions_tenants;
 mod host;
