@@ -1,4 +1,5 @@
 //! Web integrations, CSP origins and themes.
+#![allow(clippy::needless_raw_string_hashes, reason = "scripts are quoted alike, whatever they hold")]
 
 use serde_json::json;
 use tenantry::event::Change;
@@ -132,10 +133,12 @@ fn a_theme_is_uploaded_only_when_its_content_differs() {
     assert_eq!(tagged.good().writes(), ["patchTheme"]);
 }
 
+type Prepare<'c> = &'c dyn Fn(&Project);
+
 #[test]
 fn what_qlik_would_refuse_of_a_theme_is_found_first() {
     let script = r#"tenant.themes.ensure(bundle("theme", #{ id: "hb", primary: "x" }));"#;
-    let cases: [(&str, &dyn Fn(&Project)); 7] = [
+    let cases: [(&str, Prepare); 7] = [
         ("needs one .qext file at its top", &|project| project.template("theme/theme.json", "{}")),
         ("needs one .qext file at its top", &|project| {
             theme(project);

@@ -1,4 +1,5 @@
 //! Users, roles, licences and their seats.
+#![allow(clippy::needless_raw_string_hashes, reason = "scripts are quoted alike, whatever they hold")]
 
 use serde_json::json;
 use tenantry::event::Change;

@@ -42,7 +42,7 @@ fn collect(metadata: &Value, found: &mut Vec<Function>) {
         found.push(Function {
             signature: text("signature"),
             parameters: parameters.filter_map(|parameter| parameter["name"].as_str()).map(str::to_owned).collect(),
-            comments: comments.map(|line| format!("{line}\n")).collect(),
+            comments: comments.flat_map(|line| [line, "\n"]).collect(),
             getter: ["get$", "to_string(", "to_debug("].iter().any(|start| text("signature").starts_with(start)),
         });
     }

@@ -1,6 +1,7 @@
 //! The stock content: playbook, templates, reference customers and their schema.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tenantry::project::{Customer, Schema};
@@ -72,4 +73,19 @@ fn the_reference_customers_are_onboarded_and_a_second_time_nothing_is_written() 
         }
     }
     assert_eq!(project.sandbox.violations(), [], "nothing that was sent broke the contract");
+}
+
+/// What must wait for what: the tenant (create, stamp, prove), groups or spaces (look, make), who is in a space, the
+/// assignment, the proof of a login.
+const CRITICAL_PATH: u32 = 3 + 2 + 1 + 1 + 1;
+
+#[test]
+fn one_onboarding_takes_little_longer_than_what_must_wait_for_what() {
+    for customer in customers() {
+        let mut project = Project::stock(customer.values().clone());
+        project.latency = Duration::from_millis(100);
+        let report = onboard(&project);
+        println!("{}: {:?} for {} requests", customer.code(), report.elapsed, report.requests().len());
+        assert!(report.elapsed <= project.latency * CRITICAL_PATH * 13 / 10, "{:?}", report.elapsed);
+    }
 }
