@@ -1,0 +1,90 @@
+//! The stock onboarding of the three reference customers on a sandbox in this process.
+//!
+//! `cargo bench --bench onboarding` prints requests and writes of a first and a second run, and the time of one run on
+//! the paused clock. Key pairs are made beforehand: making one takes longer than everything else together.
+
+#![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry::sandbox::{Sandbox, Settings};
+use tenantry::store::{Registry, SecretSource, Vault};
+use tenantry::surroundings::{Clock, RuntimeClock, SystemClock};
+use tenantry::{Customer, Host, RunReport, RunStatus};
+
+#[global_allocator]
+static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
+
+const ROUNDS: u32 = 50;
+
+fn host(vault: &Vault) -> Host {
+    let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T08:00:00Z".parse().unwrap()));
+    Host::builder()
+        .root(Path::new(env!("CARGO_MANIFEST_DIR")))
+        .environment(Arc::new(BTreeMap::new()))
+        .vault(vault.clone())
+        .registry(Registry::in_memory(Arc::clone(&clock)).unwrap())
+        .sandbox(Sandbox::in_memory(Settings { clock: Arc::clone(&clock), ..Settings::default() }))
+        .clock(clock)
+        .lanes(1)
+        .build()
+        .unwrap()
+}
+
+async fn run(host: &Host, runtime: &tenantry::playbook::Runtime, customer: &Customer) -> RunReport {
+    let playbook = host.playbook("playbooks/onboard.rhai").unwrap();
+    let customer = playbook.admit(customer).unwrap();
+    let report = host.run(&playbook, &customer, "sandbox").run_here(runtime).await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    report
+}
+
+fn main() {
+    let paused = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    let customers = Customer::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join("customers")).unwrap();
+    let vault = Vault::in_memory();
+    vault.add("fenwick-entra", SecretSource::literal("bench"));
+    let watch = SystemClock::default();
+    paused.block_on(async {
+        let first_host = host(&vault);
+        let runtime = first_host.local_runtime();
+        println!("customer  first run                second run");
+        for customer in &customers {
+            let first = run(&first_host, &runtime, customer).await;
+            let second = run(&first_host, &runtime, customer).await;
+            println!(
+                "{:<9} {:>3} requests, {:>2} writes   {:>3} requests, {:>2} writes  ({:.2} of the first)",
+                customer.code(),
+                first.requests,
+                first.writes,
+                second.requests,
+                second.writes,
+                f64::from(second.requests) / f64::from(first.requests),
+            );
+        }
+        for customer in &customers {
+            let mut times = Vec::new();
+            for _ in 0..ROUNDS {
+                let host = host(&vault);
+                let began = watch.elapsed();
+                run(&host, &runtime, customer).await;
+                times.push(watch.elapsed() - began);
+            }
+            times.sort();
+            println!(
+                "{:<9} one first run in process: median {:.2} ms, best {:.2} ms",
+                customer.code(),
+                milliseconds(times[times.len() / 2]),
+                milliseconds(times[0]),
+            );
+        }
+    });
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}
