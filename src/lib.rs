@@ -31,6 +31,7 @@ pub mod store;
 mod suggest;
 pub mod surroundings;
 
+pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
 pub use host::{
     BuildError, Cancel, Host, HostBuilder, Listing, Playbook, Run, RunReport, RunStatus, TenantSummary, TenantsError,

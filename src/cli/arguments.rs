@@ -1,7 +1,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::exit::Exit;
 
@@ -47,15 +47,16 @@ pub(crate) enum Command {
 }
 
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("who").required(true).multiple(true)))]
 pub(crate) struct RunArguments {
     /// The playbook: a .rhai file of the project
     #[arg(value_name = "PLAYBOOK")]
     pub(crate) playbook: PathBuf,
     /// A customer's file: YAML, JSON or TOML. May be given several times
-    #[arg(long, value_name = "FILE", required_unless_present = "customers")]
+    #[arg(long, value_name = "FILE", group = "who")]
     pub(crate) customer: Vec<PathBuf>,
     /// Many customers: a folder of such files, or a CSV file with one in each row
-    #[arg(long, value_name = "DIR|CSV")]
+    #[arg(long, value_name = "DIR|CSV", group = "who")]
     pub(crate) customers: Vec<PathBuf>,
     /// Verify logins even when no identity provider changed
     #[arg(long)]

@@ -70,7 +70,7 @@ fn fail(console: &Console, common: &Common, trouble: &Trouble) -> Exit {
 }
 
 fn unusable(error: &SandboxError) -> Trouble {
-    Trouble::new(error.to_string())
+    Trouble::new(error.to_string()).help(error.hint())
 }
 
 async fn listen(host: Option<IpAddr>, port: u16) -> std::io::Result<Vec<TcpListener>> {

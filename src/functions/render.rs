@@ -105,7 +105,8 @@ fn failed(call: &Call, error: &RenderError) -> ScriptError {
         _ => "tenantry/template",
     };
     let mut failure = Failure::new(FailureKind::Denied, code, error.title.clone());
-    failure.detail = error.snippet();
+    // Without a line the place is the template alone, which the title names.
+    failure.detail = error.line.and_then(|_| error.snippet());
     failure.hint.clone_from(&error.hint);
     call.throw(failure)
 }

@@ -77,7 +77,7 @@ impl Ask {
             let problems: Vec<String> = violations.iter().map(Violation::to_string).collect();
             let mut failure =
                 Failure::new(FailureKind::Denied, "tenantry/contract", format!("`{id}` would not be accepted"))
-                    .detail(problems.join("; "));
+                    .detail(problems.join("\n"));
             failure.pointer = violations.first().map(|violation| violation.pointer.clone());
             call.throw(failure)
         };

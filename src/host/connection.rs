@@ -131,9 +131,9 @@ impl Connections {
                 random: host.random.clone(),
                 ..sandbox::Settings::default()
             };
-            crate::store::blocking(move || Sandbox::open(&path, settings))
-                .await
-                .map_err(|error| Failure::new(FailureKind::Denied, "tenantry/sandbox", error.to_string()))?
+            crate::store::blocking(move || Sandbox::open(&path, settings)).await.map_err(|error| {
+                Failure::new(FailureKind::Denied, "tenantry/sandbox", error.to_string()).hint(error.hint())
+            })?
         };
         let identity = IdentitySource::Given(sandbox.organization());
         let license = format!("sandbox/{}/license-key", sandbox.organization());

@@ -6,9 +6,9 @@ use serde::Serialize;
 use super::branch::Stop;
 use super::header::HeaderError;
 use super::resolver::Sources;
+use super::signature;
 use super::thrown::Thrown;
 use crate::operation::{Failure, Site};
-use crate::suggest;
 
 /// A problem with its place in the playbook.
 #[derive(Clone, Debug, Serialize, thiserror::Error)]
@@ -149,7 +149,8 @@ fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
             }
             None => Diagnostic::new("the playbook was ended"),
         },
-        EvalAltResult::ErrorFunctionNotFound(signature, _) => unknown_function(signature, engine),
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => signature::unknown_function(signature, engine),
+        EvalAltResult::ErrorModuleNotFound(name, _) => signature::unknown_namespace(name, engine),
         EvalAltResult::ErrorVariableNotFound(name, _) => Diagnostic::new(format!("there is no variable `{name}`"))
             .hint("declare it with `let`; a function sees only its parameters, its own variables and `customer`"),
         EvalAltResult::ErrorPropertyNotFound(name, _) => Diagnostic::new(format!("there is no property `{name}`"))
@@ -166,6 +167,9 @@ fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
         EvalAltResult::ErrorParsing(kind, _) => syntax(&kind.to_string()),
         other => {
             let mut plain = unplaced(other);
+            if let Some(diagnostic) = signature::unknown_property(&plain, engine) {
+                return diagnostic;
+            }
             if let Some(rest) = plain.strip_prefix("Runtime error: ") {
                 plain = rest.to_owned();
             }
@@ -226,72 +230,6 @@ fn lower_first(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
-}
-
-/// Rhai's most common confusing message: says whether the name exists with other arguments, or what is near it.
-fn unknown_function(signature: &str, engine: &Engine) -> Diagnostic {
-    let (path, arguments) = signature.split_once(" (").unwrap_or((signature, ""));
-    let name = path.rsplit("::").next().unwrap_or(path).trim();
-    let arguments = arguments.trim_end_matches(')').trim();
-    let known = engine.gen_fn_signatures(false);
-    let same = |wanted: &str| {
-        let mut found: Vec<String> =
-            known.iter().filter(|known| bare_name(known) == wanted).map(|known| friendly(known)).collect();
-        found.dedup();
-        found.truncate(4);
-        found
-    };
-    let exact = same(name);
-    if !exact.is_empty() {
-        let given = if arguments.is_empty() { "no arguments".to_owned() } else { format!("({})", friendly(arguments)) };
-        let mut diagnostic = Diagnostic::new(format!("`{name}` cannot be called with {given}"));
-        diagnostic.hints.extend(exact.into_iter().map(|signature| format!("it is {signature}")));
-        return diagnostic;
-    }
-    let diagnostic = Diagnostic::new(format!("there is no function `{path}`"));
-    match suggest::nearest(name, known.iter().map(|known| bare_name(known))) {
-        Some(near) => {
-            let signatures = same(near);
-            signatures
-                .into_iter()
-                .fold(diagnostic, |diagnostic, signature| diagnostic.hint(format!("did you mean {signature}?")))
-        }
-        None => diagnostic.hint("functions of the host belong to a handle: `tenant.spaces.ensure(...)`"),
-    }
-}
-
-fn bare_name(signature: &str) -> &str {
-    let name = signature.split('(').next().unwrap_or(signature).trim();
-    let name = name.rsplit("::").next().unwrap_or(name);
-    name.rsplit(' ').next().unwrap_or(name)
-}
-
-/// A signature as a partner reads it: without Rust's ways.
-fn friendly(signature: &str) -> String {
-    let mut text = match signature.find(") -> ") {
-        Some(end) => format!("{}{}", &signature[..=end], returned(&signature[end + 5..])),
-        None => signature.to_owned(),
-    };
-    for (rust, plain) in [
-        ("&mut ", ""),
-        ("ImmutableString", "string"),
-        ("&str", "string"),
-        ("i64", "int"),
-        ("NativeCallContext, ", ""),
-        ("context: ", ""),
-        ("_: ", ""),
-    ] {
-        text = text.replace(rust, plain);
-    }
-    text
-}
-
-/// What a function gives back: the type inside `Result`, without its path; nothing for `()`.
-fn returned(kind: &str) -> String {
-    let inner = kind.split_once("Result<").map_or(kind, |(_, rest)| rest);
-    let inner = inner.split([',', '>']).next().unwrap_or(inner);
-    let name = inner.rsplit("::").next().unwrap_or(inner).trim();
-    if matches!(name, "()" | "") { String::new() } else { format!(" -> {name}") }
 }
 
 fn token_width(line: &str, column: usize) -> usize {

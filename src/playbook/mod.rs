@@ -15,6 +15,7 @@ mod resolver;
 mod runtime;
 mod secret;
 mod session;
+mod signature;
 mod thrown;
 pub mod value;
 

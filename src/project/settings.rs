@@ -58,7 +58,7 @@ impl Project {
     /// # Errors
     /// When there is a settings file that cannot be used: every problem in it.
     pub fn open(root: &Path) -> Result<Self, InputError> {
-        let path = root.join(SETTINGS_FILE);
+        let path = within(root, SETTINGS_FILE);
         let mut project = Self {
             root: root.to_owned(),
             targets: BTreeMap::from([(SANDBOX.to_owned(), Target::Sandbox)]),
@@ -91,7 +91,7 @@ impl Project {
     /// Where tenantry keeps the project's state: registry, sandbox, made secrets.
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {
-        self.root.join(".tenantry")
+        within(&self.root, ".tenantry")
     }
 
     /// The targets by name; the sandbox is always among them.
@@ -194,6 +194,11 @@ impl Project {
         let problems = reader.finish();
         if problems.is_empty() { Ok(()) } else { Err(InputError::new(problems)) }
     }
+}
+
+/// A path of the project; in the current folder it is shown as people write it, without `./`.
+fn within(root: &Path, name: &str) -> PathBuf {
+    if root == Path::new(".") { PathBuf::from(name) } else { root.join(name) }
 }
 
 /// A line that is not TOML may hold a secret all the same: its value is not shown.

@@ -31,9 +31,14 @@ fn syntax(builder: &Builder<'_>, error: &serde_saphyr::Error) -> Problem {
     let error = error.without_snippet();
     let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
     let message = message.split(" at line ").next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let message = if message.contains("recursion limit") {
+        format!("is nested more than {DEEPEST} deep")
+    } else {
+        format!("is not YAML: {message}")
+    };
     match error.location() {
-        Some(location) => builder.source.problem(span(builder, location), format!("is not YAML: {message}")),
-        None => Problem::new(format!("is not YAML: {message}")).file(&builder.source.path),
+        Some(location) => builder.source.problem(span(builder, location), message),
+        None => Problem::new(message).file(&builder.source.path),
     }
 }
 

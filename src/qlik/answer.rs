@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use super::addresses::Base;
 use super::transport::{Incoming, TransportError, TransportErrorKind};
 use crate::operation::{Failure, FailureKind, Payload, Response};
 
@@ -204,7 +205,8 @@ fn text(value: &Value) -> Option<String> {
 }
 
 /// An exchange that ended without an answer.
-pub(super) fn transport_failure(error: &TransportError, host: &str, is_write: bool) -> Failure {
+pub(super) fn transport_failure(error: &TransportError, base: &Base, is_write: bool) -> Failure {
+    let host = &base.host;
     let title = match error.kind {
         TransportErrorKind::Unreachable => format!("{host} cannot be reached"),
         TransportErrorKind::TimedOut => format!("{host} did not answer in time"),
@@ -220,7 +222,11 @@ pub(super) fn transport_failure(error: &TransportError, host: &str, is_write: bo
         Some(status) if status.is_server_error() && !is_write => FailureKind::Refused,
         _ => FailureKind::Unknown,
     };
-    let mut failure = Failure::new(kind, error.kind.code(), title).detail(safe(&error.message, 500));
+    let message = safe(&error.message, 500);
+    // A host that a target has elsewhere is looked for where it is.
+    let elsewhere = base.url.host_str() != Some(host);
+    let detail = if elsewhere { format!("{}: {message}", base.url.as_str().trim_end_matches('/')) } else { message };
+    let mut failure = Failure::new(kind, error.kind.code(), title).detail(detail);
     failure.status = error.status.map(|status| status.as_u16());
     if error.kind == TransportErrorKind::Unreachable {
         failure.hint = Some("Check the target's address, the network and any proxy.".to_owned());

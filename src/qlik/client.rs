@@ -190,8 +190,10 @@ impl<T: Transport> Client<T> {
         let mut headers = prepared.headers.clone();
         let mut serial = None;
         if prepared.bearer {
-            let token =
-                self.bearer(&prepared.base, access).await.map_err(|failure| Setback::last(tokenless(failure)))?;
+            let token = self
+                .bearer(&prepared.base, access)
+                .await
+                .map_err(|failure| Setback::last(tokenless(failure, &prepared.base.host)))?;
             let mut value = header_value("authorization", &format!("Bearer {}", token.text.expose_secret()))
                 .map_err(Setback::last)?;
             value.set_sensitive(true);
@@ -296,7 +298,7 @@ impl<T: Transport> Client<T> {
             }
             Err(error) => {
                 debug!(%method, path, %error, ?took, "not answered");
-                let failure = answer::transport_failure(&error, &base.host, is_write);
+                let failure = answer::transport_failure(&error, base, is_write);
                 let remedy = match failure.kind {
                     _ if error.kind == super::TransportErrorKind::File => Remedy::None,
                     _ if error.kind == super::TransportErrorKind::TooLarge => Remedy::None,
@@ -355,12 +357,16 @@ impl<T: Transport> Client<T> {
 }
 
 /// The failure of an operation that was not sent because there is no token for it.
-fn tokenless(mut failure: Failure) -> Failure {
+fn tokenless(mut failure: Failure, host: &str) -> Failure {
     if failure.kind == FailureKind::Unknown {
         failure.kind = FailureKind::Unsent;
     }
     if failure.kind != FailureKind::Denied {
-        failure.title = format!("no token: {}", failure.title);
+        let of = if failure.title.contains(host) { String::new() } else { format!(" for {host}") };
+        failure.title = format!("no token{of}: {}", failure.title);
+    }
+    if failure.status == Some(401) && failure.hint.is_none() {
+        failure.hint = Some(format!("Check the client_id and client_secret that the target has for {host}."));
     }
     failure
 }

@@ -140,13 +140,10 @@ impl Trouble {
             self = self.note("answer", format!("HTTP {status}"));
         }
         if let Some(pointer) = &failure.pointer {
-            self = self.note("blamed", pointer);
+            self = self.note("field", pointer);
         }
         if let Some(trace) = &failure.trace {
             self = self.note(TRACE, format!("{trace} (for Qlik's support)"));
-        }
-        if failure.may_have_acted() {
-            self = self.note("state", "not known: the service may have done it all the same; a new run looks first");
         }
         match &failure.hint {
             Some(hint) => self.help(hint),
@@ -157,10 +154,11 @@ impl Trouble {
 
 impl From<&Problem> for Trouble {
     fn from(problem: &Problem) -> Self {
-        let file = problem.file.as_ref().map(|file| shown_path(&file.display().to_string()));
+        let file = problem.file.as_ref().map(|file| file.display().to_string());
         let mut trouble = Self::new(match (&file, &problem.place) {
             // A file that cannot be used at all is the subject: `customers/hb.yaml cannot be read`.
             (Some(file), None) => format!("{file} {}", problem.message),
+            (Some(_), Some(_)) if problem.message.starts_with("is ") => format!("the file {}", problem.message),
             _ => problem.message.clone(),
         });
         if let (Some(file), Some(place)) = (file, &problem.place) {
@@ -183,7 +181,7 @@ impl From<&Diagnostic> for Trouble {
     fn from(diagnostic: &Diagnostic) -> Self {
         let mut trouble = Self::new(&diagnostic.message);
         trouble.place = diagnostic.site.as_ref().map(|site| Place {
-            file: shown_path(&site.file),
+            file: site.file.clone(),
             line: site.line,
             column: site.column,
             width: diagnostic.width,
@@ -198,6 +196,11 @@ impl From<&Diagnostic> for Trouble {
         }
         if let Some(failure) = &diagnostic.failure {
             trouble = trouble.with_failure(failure);
+            let operation = diagnostic.operation.as_deref().and_then(|id| tenantry::contract().operation(id));
+            if failure.may_have_acted() && operation.is_some_and(|operation| operation.effect.is_write()) {
+                trouble = trouble
+                    .note("state", "not known: Qlik Cloud may have done it; the next run looks before it writes");
+            }
         }
         diagnostic.hints.iter().fold(trouble, Self::help)
     }
@@ -227,11 +230,6 @@ impl From<&tenantry::BuildError> for Trouble {
         }
         trouble
     }
-}
-
-/// Without the `./` of a project in the current folder.
-fn shown_path(path: &str) -> String {
-    path.strip_prefix("./").unwrap_or(path).to_owned()
 }
 
 impl Place {

@@ -26,7 +26,7 @@ pub enum OpenError {
         path: PathBuf,
     },
     /// The file is not a sandbox's state, or is damaged.
-    #[error("the sandbox file {} cannot be read: {reason}; move it away or delete it, and a fresh sandbox is made", .path.display())]
+    #[error("the sandbox file {} cannot be read: {reason}", .path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -34,7 +34,7 @@ pub enum OpenError {
         reason: String,
     },
     /// A newer version of this program wrote the file.
-    #[error("the sandbox file {} has format {found}, this version reads up to {FORMAT}; use the newer version, or move the file away", .path.display())]
+    #[error("the sandbox file {} has format {found}, this version reads up to {FORMAT}", .path.display())]
     Newer {
         /// The file.
         path: PathBuf,
@@ -49,6 +49,19 @@ pub enum OpenError {
         /// What the system said.
         reason: String,
     },
+}
+
+impl OpenError {
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Held { .. } => "wait until it has ended; one process at a time works on a sandbox",
+            Self::Corrupt { .. } => "move it away or delete it, and a fresh sandbox is made",
+            Self::Newer { .. } => "use the newer version, or move the file away, and a fresh sandbox is made",
+            Self::Unreachable { .. } => "look at its path, the permissions of its folder, and the space on the disk",
+        }
+    }
 }
 
 /// What to write down.

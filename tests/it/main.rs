@@ -1,6 +1,7 @@
 //! Behaviour through the public face. One binary, one module per topic.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod cli_cases;
 mod contract;
 mod functions_driver;
 mod functions_embedding;
