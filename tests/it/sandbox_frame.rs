@@ -229,7 +229,7 @@ fn a_file_that_is_no_state_is_named() {
     std::fs::write(&path, "this is not a database, however long the text may be: ".repeat(200)).unwrap();
     let error = opened(&path).err().unwrap();
     assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
-    assert!(error.to_string().contains("sandbox.db") && error.to_string().contains("delete it"), "{error}");
+    assert!(error.to_string().contains("sandbox.db") && error.hint().contains("delete it"), "{error}");
     assert!(matches!(opened(folder.path()), Err(OpenError::Unreachable { .. })));
 }
 
