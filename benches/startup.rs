@@ -43,7 +43,11 @@ fn main() {
         times.remove(0);
         times.sort();
         let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
-        println!("{name}: median {:.1} ms, best {:.1} ms", milliseconds(times[times.len() / 2]), milliseconds(times[0]));
+        println!(
+            "{name}: median {:.1} ms, best {:.1} ms",
+            milliseconds(times[times.len() / 2]),
+            milliseconds(times[0])
+        );
     };
     show("start to first operation", &mut firsts);
     show("whole process", &mut wholes);

@@ -1,4 +1,4 @@
-//! Just enough of X.509 to read when a certificate ends.
+//! Just enough of X.509 to read when a certificate ends, and its key.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,11 +12,22 @@ pub(super) fn pem_block(pem: &str, label: &str) -> Option<Vec<u8>> {
     STANDARD.decode(body).ok()
 }
 
-/// When the certificate ends.
-pub(super) fn expires(pem: &str) -> Option<Timestamp> {
+/// The public key of the certificate, in PEM.
+pub(super) fn public_key(pem: &str) -> Option<String> {
     let der = pem_block(pem, "CERTIFICATE")?;
-    // Certificate > TBSCertificate > [version] serial signature issuer validity { not before, not after }
-    let (_, certificate, _) = element(&der)?;
+    // ... validity subject key
+    let (_, _, subject) = element(validity(&der)?)?;
+    let (_, _, key) = element(subject)?;
+    let rest = element(key)?.2;
+    let body = STANDARD.encode(&key[..key.len() - rest.len()]);
+    let lines: Vec<&str> = body.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    Some(format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n")))
+}
+
+/// A certificate's content from its validity on.
+fn validity(der: &[u8]) -> Option<&[u8]> {
+    // Certificate > TBSCertificate > [version] serial signature issuer validity { not before, not after } subject key
+    let (_, certificate, _) = element(der)?;
     let (_, body, _) = element(certificate)?;
     let mut rest = body;
     if rest.first() == Some(&0xa0) {
@@ -25,7 +36,13 @@ pub(super) fn expires(pem: &str) -> Option<Timestamp> {
     for _serial_signature_issuer in 0..3 {
         rest = element(rest)?.2;
     }
-    let (_, validity, _) = element(rest)?;
+    Some(rest)
+}
+
+/// When the certificate ends.
+pub(super) fn expires(pem: &str) -> Option<Timestamp> {
+    let der = pem_block(pem, "CERTIFICATE")?;
+    let (_, validity, _) = element(validity(&der)?)?;
     let (_, _, after) = element(validity)?;
     let (tag, text, _) = element(after)?;
     let text = std::str::from_utf8(text).ok()?;
