@@ -25,12 +25,21 @@ use super::session::{Ended, Resume, Suspend};
 /// it; the rest lets the deepest value that fits the memory budget be dropped, which Rust does recursively.
 const STACK: usize = 256 << 20;
 
+/// How many stacks a thread keeps for its next coroutines.
+#[cfg(unix)]
+const KEPT_STACKS: usize = 32;
+
+/// How much of a kept stack stays resident, in bytes: what an ordinary branch uses.
+#[cfg(unix)]
+const KEPT_BYTES: usize = 64 << 10;
+
 /// What a branch runs.
 pub(crate) type Body<'a> = Box<dyn FnOnce() -> Ended + 'a>;
 
 /// A coroutine that runs one branch of a session.
 pub(super) struct Fiber {
-    coroutine: Coroutine<Resume, Suspend, Ended, DefaultStack>,
+    /// `None` only while dropping.
+    coroutine: Option<Coroutine<Resume, Suspend, Ended, DefaultStack>>,
     yielder: Rc<Cell<*const Yielder<Resume, Suspend>>>,
     limit: usize,
 }
@@ -59,7 +68,7 @@ thread_local! {
 impl Fiber {
     /// A coroutine for `body`, not yet started.
     pub(super) fn new(body: Body<'static>) -> std::io::Result<Self> {
-        let stack = DefaultStack::new(STACK)?;
+        let stack = new_stack()?;
         let limit = stack.limit().get();
         let yielder = Rc::new(Cell::new(ptr::null()));
         let own = Rc::clone(&yielder);
@@ -72,13 +81,14 @@ impl Fiber {
             // A panic must not cross Rhai's caller unnoticed: it ends the branch, and with it the session.
             catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| Ended::Panicked(panic_text(&*payload)))
         });
-        Ok(Self { coroutine, yielder, limit })
+        Ok(Self { coroutine: Some(coroutine), yielder, limit })
     }
 
     /// Runs it until it suspends or ends.
     pub(super) fn resume(&mut self, input: Resume) -> Turn {
+        let Some(coroutine) = &mut self.coroutine else { return Turn::Ended(Ended::Stopped) };
         let before = ACTIVE.replace(Active { yielder: self.yielder.get(), limit: self.limit });
-        let result = self.coroutine.resume(input);
+        let result = coroutine.resume(input);
         ACTIVE.set(before);
         match result {
             CoroutineResult::Yield(suspend) => Turn::Suspended(suspend),
@@ -88,8 +98,50 @@ impl Fiber {
 
     /// Whether it has ended.
     pub(super) fn is_done(&self) -> bool {
-        self.coroutine.done()
+        self.coroutine.as_ref().is_none_or(Coroutine::done)
     }
+}
+
+impl Drop for Fiber {
+    fn drop(&mut self) {
+        if let Some(coroutine) = self.coroutine.take_if(|coroutine| coroutine.done()) {
+            keep_stack(coroutine.into_stack());
+        }
+    }
+}
+
+#[cfg(unix)]
+thread_local! {
+    static STACKS: std::cell::RefCell<Vec<DefaultStack>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// A stack that an earlier coroutine of this thread has left, or a new one: mapping and unmapping one takes longer than
+/// a short branch runs.
+fn new_stack() -> std::io::Result<DefaultStack> {
+    #[cfg(unix)]
+    if let Some(stack) = STACKS.with_borrow_mut(Vec::pop) {
+        return Ok(stack);
+    }
+    DefaultStack::new(STACK)
+}
+
+#[cfg(not(unix))]
+fn keep_stack(_stack: DefaultStack) {}
+
+#[cfg(unix)]
+fn keep_stack(stack: DefaultStack) {
+    let (limit, base) = (stack.limit().get(), stack.base().get());
+    let deep = base.saturating_sub(KEPT_BYTES).saturating_sub(limit);
+    // SAFETY: the range is the lower part of a mapping that this stack owns, page-aligned at both ends; no coroutine
+    // lives on it any more, so nobody misses its content.
+    let trimmed = unsafe { libc::madvise(ptr::without_provenance_mut(limit), deep, libc::MADV_DONTNEED) } == 0;
+    // During a thread's end there is no list any more; the stack is unmapped then.
+    let _ = STACKS.try_with(|stacks| {
+        let mut stacks = stacks.borrow_mut();
+        if trimmed && stacks.len() < KEPT_STACKS {
+            stacks.push(stack);
+        }
+    });
 }
 
 fn panic_text(payload: &(dyn Any + Send)) -> String {
