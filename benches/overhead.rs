@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenantry::store::{Registry, SecretSource, Vault};
 use tenantry::surroundings::{Clock as _, SystemClock};
-use tenantry::{Customer, Host, RunStatus};
+use tenantry::{Customer, Host, RunReport, RunStatus};
 
 #[global_allocator]
 static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
@@ -42,7 +42,6 @@ fn steps() -> Vec<Value> {
             "options": { "body": { "name": format!("group-{index}"), "status": "active", "providerType": "idp" } },
         }));
     }
-    steps.push(json!({ "operation": "getCSPEntries" }));
     steps.push(json!({ "operation": "getWebIntegrations" }));
     steps.push(json!({ "operation": "getLicenseSettings" }));
     steps
@@ -100,6 +99,8 @@ async fn bare(client: &reqwest::Client, served: &Served, register_token: &str, s
     .await;
     let base = format!("{url}/{}", created["hostnames"][0].as_str().unwrap());
     let token = token(client, &base, served).await;
+    // Redirects to the user's own page.
+    send(client.get(format!("{base}/api/v1/users/me")).bearer_auth(&token)).await;
     let patch = json!([{ "op": "replace", "path": "/name", "value": "A customer" }]);
     let id = created["id"].as_str().unwrap();
     send(client.patch(format!("{base}/api/v1/tenants/{id}")).bearer_auth(&token).json(&patch)).await;
@@ -159,6 +160,7 @@ fn main() {
     let served = Served::start();
     let folder = tempfile::tempdir().unwrap();
     let host = host(&served, folder.path());
+    let here = self::host(&served, folder.path());
     let playbook = host.playbook_from_text("bench.rhai", PLAYBOOK).unwrap();
     let steps = steps();
     let watch = SystemClock::default();
@@ -166,30 +168,54 @@ fn main() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let register_token =
         runtime.block_on(token(&client, &format!("{}/register.eu.qlikcloud.com", served.fact("url")), &served));
-    let (mut hosts, mut bares) = (Vec::new(), Vec::new());
+    let local = host.local_runtime();
+    let (mut lanes, mut inline, mut bares) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=ROUNDS {
-        let values = json!({ "code": format!("c{round}"), "name": "A customer", "region": "eu", "steps": steps });
-        let customer = Customer::from_value(values).unwrap();
-        let (wall, work) = (watch.elapsed(), cpu());
-        let report = runtime.block_on(async { host.run(&playbook, &customer, "served").await });
-        hosts.push((watch.elapsed() - wall, cpu() - work));
-        assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
-        assert_eq!(report.requests, 45);
-        let (wall, work) = (watch.elapsed(), cpu());
-        runtime.block_on(bare(&client, &served, &register_token, &steps));
-        bares.push((watch.elapsed() - wall, cpu() - work));
+        let customer = |kind: &str| {
+            let values =
+                json!({ "code": format!("{kind}{round}"), "name": "A customer", "region": "eu", "steps": steps });
+            Customer::from_value(values).unwrap()
+        };
+        let (one, other) = (customer("lane"), customer("here"));
+        lanes.push(measured(&watch, || {
+            runtime.block_on(async { check(&host.run(&playbook, &one, "served").await) });
+        }));
+        inline.push(measured(&watch, || {
+            runtime.block_on(async { check(&here.run(&playbook, &other, "served").run_here(&local).await) });
+        }));
+        bares.push(measured(&watch, || runtime.block_on(bare(&client, &served, &register_token, &steps))));
     }
-    // The first round opens connections and compiles the playbook.
-    let (hosts, bares) = (&hosts[1..], &bares[1..]);
-    let median = |times: &[(Duration, Duration)], pick: fn(&(Duration, Duration)) -> Duration| {
-        let mut picked: Vec<Duration> = times.iter().map(pick).collect();
+    println!("45-request onboarding over loopback, medians of {ROUNDS} rounds");
+    let (bare_wall, bare_cpu) = medians(&bares);
+    for (name, times) in [("bare loop", &bares), ("host, one thread", &inline), ("host, lanes", &lanes)] {
+        let (wall, cpu) = medians(times);
+        println!(
+            "  {name:<17} wall {wall:>6.2} ms ({:.2}x)   CPU {cpu:>6.2} ms ({:.2}x)",
+            wall / bare_wall,
+            cpu / bare_cpu
+        );
+    }
+}
+
+type Times = Vec<(Duration, Duration)>;
+
+fn measured(watch: &SystemClock, work: impl FnOnce()) -> (Duration, Duration) {
+    let (wall, busy) = (watch.elapsed(), cpu());
+    work();
+    (watch.elapsed() - wall, cpu() - busy)
+}
+
+fn check(report: &RunReport) {
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert_eq!(report.requests, 45, "{:?}", report.changes);
+}
+
+/// In milliseconds; without the first round, which opens connections and compiles the playbook.
+fn medians(times: &Times) -> (f64, f64) {
+    let median = |pick: fn(&(Duration, Duration)) -> Duration| {
+        let mut picked: Vec<Duration> = times.iter().skip(1).map(pick).collect();
         picked.sort();
         picked[picked.len() / 2].as_secs_f64() * 1000.0
     };
-    let (host_wall, host_cpu) = (median(hosts, |time| time.0), median(hosts, |time| time.1));
-    let (bare_wall, bare_cpu) = (median(bares, |time| time.0), median(bares, |time| time.1));
-    println!("45-request onboarding over loopback, medians of {ROUNDS} pairs");
-    println!("  through the host  wall {host_wall:>6.2} ms   CPU {host_cpu:>6.2} ms");
-    println!("  bare loop         wall {bare_wall:>6.2} ms   CPU {bare_cpu:>6.2} ms");
-    println!("  ratio             wall {:>6.2}      CPU {:>6.2}", host_wall / bare_wall, host_cpu / bare_cpu);
+    (median(|time| time.0), median(|time| time.1))
 }
