@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+use super::environment;
 use super::exit::Exit;
 
 /// Scripted onboarding for Qlik Cloud: one tenant per customer, from nothing to configured.
@@ -121,7 +122,7 @@ pub(crate) enum TenantsCommand {
 impl Arguments {
     /// The arguments of this process; help, version and wrong usage are printed here.
     pub(crate) fn parse() -> Result<Self, Exit> {
-        let command = Self::command().after_help(Exit::table());
+        let command = Self::command().after_help(format!("{}\n{}", Exit::table(), environment::TABLE));
         let parsed = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches));
         parsed.map_err(|error| {
             // Nobody is there to be told when printing fails.

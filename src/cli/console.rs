@@ -1,6 +1,7 @@
 //! Where everything printed goes: data to standard output, all else to standard error, around the progress line.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -16,6 +17,7 @@ pub(crate) struct Console {
     out: Style,
     error: Style,
     progress: ProgressBar,
+    ticking: AtomicBool,
 }
 
 impl Console {
@@ -36,6 +38,7 @@ impl Console {
             out: Style::new(std::io::stdout().is_terminal() && !plain),
             error: Style::new(terminal && !plain),
             progress,
+            ticking: AtomicBool::new(false),
         }
     }
 
@@ -110,7 +113,10 @@ impl Console {
             return;
         }
         self.progress.set_message(text);
-        self.progress.enable_steady_tick(Duration::from_millis(120));
+        // Each call would start a thread.
+        if !self.ticking.swap(true, Ordering::Relaxed) {
+            self.progress.enable_steady_tick(Duration::from_millis(120));
+        }
     }
 
     /// Takes the progress line away.

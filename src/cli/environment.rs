@@ -13,6 +13,14 @@ pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb` for a terminal that can only print: no colours, no progress line.
 pub(crate) const TERM: &str = "TERM";
 
+/// What `--help` says of them.
+pub(crate) const TABLE: &str = "Environment:
+  TENANTRY_LOG         what is logged: `debug`, or a filter (`tenantry::qlik=trace`); off by default
+  TENANTRY_LOG_FORMAT  `text` or `json`
+  TENANTRY_LOG_FILE    the file that logs are added to, in place of standard error
+  NO_COLOR             no colours, when set
+";
+
 /// The environment of this process, for secrets whose source is a variable.
 pub(crate) struct ProcessEnvironment;
 

@@ -206,8 +206,9 @@ impl<'c> Following<'c> {
             Event::Step { step, .. } => {
                 self.console.told(&report::step(&prefix, step, style));
                 if self.console.verbose() > 0 && step.change.is_write() {
-                    let fields = report::fields(step, style);
-                    fields.iter().for_each(|line| self.console.told(&format!("{}{line}", " ".repeat(prefix.len()))));
+                    for line in report::fields(step, style) {
+                        self.console.told(&format!("{}{line}", " ".repeat(prefix.len())));
+                    }
                 }
             }
             Event::Log { level, message, site, .. } => {

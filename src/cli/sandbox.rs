@@ -12,8 +12,8 @@ use super::exit::Exit;
 use super::interrupt::Interrupts;
 use crate::report::{Paint, Trouble};
 
-/// The region whose register host is shown; all answer.
-const REGION: &str = "eu";
+/// The regions that are shown: those of the reference customers. All answer.
+const REGIONS: [&str; 3] = ["eu", "uk", "us"];
 
 pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &SandboxArguments) -> Exit {
     let settings = SandboxSettings {
@@ -46,9 +46,10 @@ pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &Sand
     if common.json {
         let credentials = sandbox.credentials();
         let url = url(address);
+        let register = register(&url);
         console.json(&json!({
-            "register": register(&url),
             "url": url,
+            "register": register,
             "client_id": credentials.client_id,
             "client_secret": credentials.client_secret,
             "license_key": credentials.license_key,
@@ -85,7 +86,7 @@ fn url(address: SocketAddr) -> String {
 }
 
 fn register(url: &str) -> String {
-    format!("{url}/register.{REGION}.qlikcloud.com")
+    format!("{url}/register.{}.qlikcloud.com", REGIONS[0])
 }
 
 fn welcome(console: &Console, sandbox: &Sandbox, url: &str) {
@@ -94,6 +95,8 @@ fn welcome(console: &Console, sandbox: &Sandbox, url: &str) {
     let head = |text: &str| style.paint(Paint::Bold, text);
     let (id, secret, key) = (&credentials.client_id, &credentials.client_secret, &credentials.license_key);
     let register = register(url);
+    let client = format!(r#"{{ client_id = "{id}", client_secret = {{ env = "SANDBOX_CLIENT_SECRET" }} }}"#);
+    let regions = REGIONS.map(|region| format!("  regions.{region} = {client}")).join("\n");
     console.data(&format!(
         r#"{title} {url}   (Ctrl-C ends it)
 
@@ -109,8 +112,8 @@ fn welcome(console: &Console, sandbox: &Sandbox, url: &str) {
   [targets.local]
   address = "{url}"
   license_key = {{ env = "SANDBOX_LICENSE_KEY" }}
-  console = {{ client_id = "{id}", client_secret = {{ env = "SANDBOX_CLIENT_SECRET" }} }}
-  regions.{REGION} = {{ client_id = "{id}", client_secret = {{ env = "SANDBOX_CLIENT_SECRET" }} }}
+  console = {client}
+{regions}
 
   export SANDBOX_CLIENT_SECRET={secret}
   export SANDBOX_LICENSE_KEY={key}

@@ -49,7 +49,10 @@ impl Signature {
             _ if self.namespace.is_empty() => (String::new(), self.parameters.as_slice()),
             _ => (format!("{}::", self.namespace), self.parameters.as_slice()),
         };
-        let parameters: Vec<String> = parameters.iter().map(|(name, kind)| format!("{name}: {kind}")).collect();
+        let parameters: Vec<String> = parameters
+            .iter()
+            .map(|(name, kind)| if name == "_" { kind.clone() } else { format!("{name}: {kind}") })
+            .collect();
         let returns = if self.returns.is_empty() { String::new() } else { format!(" -> {}", self.returns) };
         format!("`{before}{}({}){returns}`", self.name, parameters.join(", "))
     }

@@ -15,7 +15,9 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>, style: Style) -> Stri
     let mut lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     // Every cell has a blank on its left.
     if lines.iter().all(|line| line.starts_with(' ')) {
-        lines.iter_mut().for_each(|line| line.replace_range(..1, ""));
+        for line in &mut lines {
+            line.remove(0);
+        }
     }
     if let Some(head) = lines.first_mut() {
         *head = style.paint(Paint::Bold, head);

@@ -128,7 +128,7 @@ impl Trouble {
 
     fn with_failure(mut self, failure: &Failure) -> Self {
         self.message.clone_from(&failure.title);
-        self.detail = failure.detail.clone();
+        self.detail.clone_from(&failure.detail);
         if !failure.code.starts_with("tenantry/") {
             let answer = match failure.status {
                 Some(status) if failure.code == format!("HTTP-{status}") => failure.code.replace('-', " "),

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cli_cases;
+mod cli_run;
 mod contract;
 mod functions_driver;
 mod functions_embedding;

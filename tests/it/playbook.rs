@@ -300,8 +300,8 @@ fn eval_clock_and_sleep_are_off() {
 fn unknown_functions_name_the_nearest() {
     let error = failure("asq(\"a\")");
     assert_eq!(error.message, "there is no function `asq`");
-    assert_eq!(error.hints, ["did you mean `ask(_: string) -> any`?"]);
+    assert_eq!(error.hints, ["did you mean `ask(string) -> any`?"]);
     let error = failure("ask(1, 2)");
     assert_eq!(error.message, "`ask` cannot be called with (int, int)");
-    assert_eq!(error.hints, ["it is `ask(_: string) -> any`"]);
+    assert_eq!(error.hints, ["it is `ask(string) -> any`"]);
 }

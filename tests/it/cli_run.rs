@@ -1,0 +1,513 @@
+//! The program from the outside: the stock onboarding, in process and over HTTP, its JSON, its signals and its logs.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+
+use regex::Regex;
+use serde_json::{Value, json};
+use tenantry::sandbox::{Sandbox, Settings};
+
+use crate::support::command_line::{Ended, Folder, Served, signal};
+
+const ONBOARD: &str = "run playbooks/onboard.rhai --customers customers";
+
+#[test]
+fn onboarding_ends_well_and_a_second_time_nothing_is_written() {
+    let project = Folder::stock();
+    let first = project.run(&format!("{ONBOARD} --json --events events.jsonl"));
+    assert_eq!(first.code, Some(0), "{first:?}");
+    let first = first.json();
+    assert_eq!(first.as_object().unwrap().keys().collect::<Vec<_>>(), ["runs"]);
+    let runs = first["runs"].as_array().unwrap();
+    let codes: Vec<&str> = runs.iter().map(|run| run["customer"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["fw", "hb", "pu"], "in the order of the customers, whoever ended first");
+    for run in runs {
+        assert_eq!(run["status"], "succeeded");
+        assert_eq!(run["error"], Value::Null);
+        for field in ["id", "hostname", "url"] {
+            assert!(!run["tenant"][field].as_str().unwrap().is_empty());
+        }
+        let count = |field: &str| run[field].as_u64().unwrap();
+        assert!(count("reads") + count("writes") <= count("requests") && count("writes") > 10);
+        let changes = run["changes"].as_array().unwrap();
+        assert!(changes.iter().any(|change| change["change"] == "created" && change["subject"] == "space \"Staging\""));
+    }
+
+    let events = std::fs::read_to_string(project.path().join("events.jsonl")).unwrap();
+    let events: Vec<Value> = events.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(events.iter().all(|event| event["version"] == 1));
+    let named = |name: &str| events.iter().filter(|event| event["event"] == name).count();
+    assert_eq!((named("run_started"), named("run_finished")), (3, 3));
+    let asked: u64 = runs.iter().map(|run| run["requests"].as_u64().unwrap()).sum();
+    assert!(named("operation") as u64 >= asked, "each request is told, and what the host answers itself");
+
+    let second = project.run(&format!("{ONBOARD} --json")).json();
+    for (before, after) in runs.iter().zip(second["runs"].as_array().unwrap()) {
+        assert_eq!(
+            (&after["status"], &after["writes"], &after["changes"]),
+            (&json!("succeeded"), &json!(0), &json!([]))
+        );
+        assert_eq!(after["tenant"], before["tenant"]);
+        let requests = |run: &Value| run["requests"].as_u64().unwrap();
+        assert!(requests(after) * 2 <= requests(before), "{} after {}", requests(after), requests(before));
+    }
+
+    let listed = project.run("tenants list --json").json();
+    let listed: Vec<&str> =
+        listed["tenants"].as_array().unwrap().iter().map(|tenant| tenant["customer"].as_str().unwrap()).collect();
+    assert_eq!(listed, ["fw", "hb", "pu"]);
+}
+
+/// A target that is `tenantry sandbox` in another process.
+fn local(served: &Served) -> String {
+    let client = format!("{{ client_id = \"{}\", client_secret = {{ env = \"SECRET\" }} }}", served.text("client_id"));
+    let regions = ["eu", "uk", "us"].map(|region| format!("regions.{region} = {client}")).join("\n");
+    let url = served.text("url");
+    format!("[targets.local]\naddress = \"{url}\"\nlicense_key = {{ env = \"KEY\" }}\nconsole = {client}\n{regions}")
+}
+
+fn run_locally(project: &Folder, served: &Served, arguments: &str) -> Ended {
+    let mut command = project.command(&format!("{arguments} --target local"));
+    command.env("SECRET", served.text("client_secret")).env("KEY", served.text("license_key"));
+    Ended::of(command.output().unwrap())
+}
+
+#[test]
+fn over_http_it_ends_in_the_same_state_and_every_setting_can_be_read_back() {
+    let (here, there) = (Folder::stock(), Folder::stock());
+    let ended = here.run(&format!("{ONBOARD} --json"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+
+    let served = Served::start(&there, "--state served.db --client-id partner");
+    assert_eq!(served.text("client_id"), "partner");
+    assert_eq!(served.text("register"), format!("{}/register.eu.qlikcloud.com", served.text("url")));
+    there.add_settings(&local(&served));
+    let ended = run_locally(&there, &served, &format!("{ONBOARD} --json"));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let runs = ended.json();
+    for run in runs["runs"].as_array().unwrap() {
+        assert!(run["tenant"]["url"].as_str().unwrap().starts_with(served.text("url")));
+    }
+    let again = run_locally(&there, &served, &format!("{ONBOARD} --json")).json();
+    assert!(again["runs"].as_array().unwrap().iter().all(|run| run["writes"] == 0), "{again}");
+
+    let mut read = 0;
+    for entry in std::fs::read_dir(there.path().join("customers")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            let customer: Value = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let run = runs["runs"].as_array().unwrap().iter().find(|run| run["customer"] == customer["code"]).unwrap();
+            Reader::open(&served, run["tenant"]["hostname"].as_str().unwrap()).read_back(&customer);
+            read += 1;
+        }
+    }
+    assert_eq!(read, 3);
+
+    let (code, rest) = served.end();
+    assert_eq!((code, rest.as_str()), (Some(0), ""), "one line on standard output, and a good end");
+    let state = |path: &str, folder: &Folder| {
+        let sandbox = Sandbox::open(&folder.path().join(path), Settings::default()).unwrap();
+        comparable(&sandbox.snapshot().to_json())
+    };
+    let (in_process, over_http) = (state(".tenantry/sandbox.db", &here), state("served.db", &there));
+    assert!(in_process.lines().count() > 100);
+    if in_process != over_http {
+        let missing: Vec<&str> = in_process.lines().filter(|line| !over_http.contains(line)).collect();
+        let more: Vec<&str> = over_http.lines().filter(|line| !in_process.contains(line)).collect();
+        panic!("only in process:\n{}\nonly over HTTP:\n{}", missing.join("\n"), more.join("\n"));
+    }
+}
+
+/// A state as sorted lines, with names in place of ids: what was drawn by lot or depends on the time is taken out.
+fn comparable(state: &Value) -> String {
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let organization = &state["organization"]["organization"][0]["document"];
+    for field in ["clientId", "licenseNumber", "subscriptionId"] {
+        names.insert(organization[field].as_str().unwrap().to_owned(), format!("<{field}>"));
+    }
+    let mut documents = Vec::new();
+    let mut collect = |home: &str, collections: &Value| {
+        for (collection, list) in collections.as_object().unwrap() {
+            for entry in list.as_array().unwrap() {
+                documents.push((home.to_owned(), collection.clone(), entry["id"].clone(), entry["document"].clone()));
+            }
+        }
+    };
+    collect("organization", &state["organization"]);
+    for (tenant, collections) in state["tenants"].as_object().unwrap() {
+        collect(tenant, collections);
+    }
+    for (_, collection, id, document) in &documents {
+        let id = id.as_str().unwrap();
+        let called = ["name", "subject", "provider"].iter().find_map(|field| document[*field].as_str());
+        if let Some(called) = called
+            && id.len() >= 24
+            && !id.contains(['|', ':'])
+        {
+            names.insert(id.to_owned(), format!("<{collection} {called}>"));
+        }
+        if collection == "tenants" {
+            names.insert(
+                document["hostnames"][0].as_str().unwrap().to_owned(),
+                format!("<host of {}>", called.unwrap()),
+            );
+        }
+    }
+    let lots = [
+        (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "<time>"),
+        (r"-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----", "<certificate>"),
+        (r"\|[0-9a-f]{8}-[0-9a-f-]{27}", "|<uuid>"),
+        (r#""exp":\d+"#, "\"exp\":0"),
+        (r#""id":"[0-9a-f]{24}""#, "\"id\":\"<id>\""),
+    ]
+    .map(|(pattern, name)| (Regex::new(pattern).unwrap(), name));
+    let mut lines: Vec<String> = documents
+        .into_iter()
+        .filter(|(_, collection, _, _)| collection != "organization")
+        .map(|(home, collection, _, mut document)| {
+            document.sort_all_objects();
+            let mut line = format!("{home} {collection} {document}");
+            for (id, name) in &names {
+                line = line.replace(id, name);
+            }
+            for (pattern, name) in &lots {
+                line = pattern.replace_all(&line, *name).into_owned();
+            }
+            line
+        })
+        .collect();
+    lines.sort();
+    lines.join("\n")
+}
+
+/// Reads a tenant with plain requests, sharing nothing with what wrote it.
+struct Reader {
+    address: String,
+    host: String,
+    token: String,
+}
+
+impl Reader {
+    fn open(served: &Served, host: &str) -> Self {
+        let address = served.text("url").trim_start_matches("http://").to_owned();
+        let mut reader = Self { address, host: host.to_owned(), token: String::new() };
+        let body = format!(
+            "grant_type=client_credentials&client_id={}&client_secret={}",
+            served.text("client_id"),
+            served.text("client_secret")
+        );
+        let answer = reader.ask("POST", "/oauth/token", &body);
+        text(&answer["access_token"]).clone_into(&mut reader.token);
+        reader
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Value {
+        let text = self.exchange(method, path, body);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        let (address, host, token) = (&self.address, &self.host, &self.token);
+        write!(
+            stream,
+            "{method} /{host}{path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\nContent-Type: \
+             application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, answer) = text.split_once("\r\n\r\n").unwrap();
+        if head.starts_with("HTTP/1.1 302") {
+            let location = head.lines().find_map(|line| line.strip_prefix("location: ")).unwrap();
+            let base = format!("http://{address}/{host}");
+            return self.exchange(method, location.strip_prefix(&base).unwrap(), body);
+        }
+        assert!(head.starts_with("HTTP/1.1 200"), "{method} {path}: {text}");
+        answer.to_owned()
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.ask("GET", &format!("/api/v1/{path}"), "")
+    }
+
+    fn list(&self, path: &str) -> Vec<Value> {
+        let page = self.get(path);
+        assert!(page["links"]["next"]["href"].is_null(), "one page of {path} is enough");
+        page["data"].as_array().unwrap().clone()
+    }
+
+    /// Finds everything that the customer's file names.
+    fn read_back(&self, customer: &Value) {
+        for (field, wanted) in customer.as_object().unwrap() {
+            match field.as_str() {
+                // The code is the partner's own; it shows in names below.
+                "code" => {}
+                "name" | "region" => assert_eq!(&self.get("tenants/me")[field], wanted),
+                "alias" => {
+                    let alias = format!("{}.{}.qlikcloud.com", text(wanted), text(&customer["region"]));
+                    assert_eq!(self.get("tenants/me")["hostnames"][1], alias);
+                }
+                "idp" => self.read_provider(wanted),
+                "probe" | "recovery_admin" => self.read_user(wanted, field == "recovery_admin"),
+                "groups" => {
+                    let groups = self.list("groups?limit=100");
+                    for wanted in list(wanted) {
+                        let group = find(&groups, "name", &wanted["name"]);
+                        let roles: Vec<&Value> =
+                            list(&group["assignedRoles"]).iter().map(|role| &role["name"]).collect();
+                        assert_eq!(sorted(roles), sorted(list(&wanted["roles"])), "{group}");
+                    }
+                }
+                "spaces" => self.read_spaces(wanted),
+                "seats" => {
+                    let seats = self.list("licenses/assignments?limit=100");
+                    for wanted in list(wanted) {
+                        assert_eq!(find(&seats, "subject", &wanted["subject"])["type"], wanted["type"]);
+                    }
+                }
+                "auto_assign" => {
+                    let settings = self.get("licenses/settings");
+                    assert_eq!(settings["autoAssignProfessional"], wanted["professional"]);
+                    assert_eq!(settings["autoAssignAnalyzer"], wanted["analyzer"]);
+                }
+                "theme" => {
+                    let themes = self.get("themes");
+                    let theme = find(list(&themes["data"]), "name", &wanted["id"]);
+                    let path = format!("/api/v1/themes/{}/file/theme.json", text(&theme["id"]));
+                    let file: Value = self.ask("GET", &path, "");
+                    assert_eq!(file["_variables"]["@primary"], wanted["primary"]);
+                    assert_eq!(file["_variables"]["@accent"], wanted["accent"]);
+                    if let Some(font) = wanted["font"].as_str() {
+                        assert!(text(&file["fontFamily"]).starts_with(font));
+                    }
+                }
+                "web_integration" => {
+                    let portal = self.list("web-integrations");
+                    assert_eq!(&find(&portal, "name", &json!("portal"))["validOrigins"], wanted);
+                }
+                "csp" => {
+                    let origins = self.list("csp-origins?limit=100");
+                    for wanted in list(wanted) {
+                        let origin = find(&origins, "origin", &wanted["origin"]);
+                        wanted.as_object().unwrap().iter().for_each(|(field, value)| assert_eq!(&origin[field], value));
+                    }
+                }
+                other => panic!("nobody reads back `{other}`"),
+            }
+        }
+    }
+
+    fn read_provider(&self, wanted: &Value) {
+        let providers = self.list("identity-providers");
+        if wanted["type"] == "jwt" {
+            let provider = providers.iter().find(|provider| provider["options"]["issuer"] == wanted["issuer"]).unwrap();
+            assert_eq!((&provider["protocol"], &provider["active"]), (&json!("jwtAuth"), &json!(true)));
+            assert_eq!(provider["options"]["staticKeys"][0]["kid"], wanted["kid"]);
+            return;
+        }
+        let provider = find(&providers, "provider", &wanted["provider"]);
+        assert_eq!(provider["postLogoutRedirectUri"], wanted["postLogoutRedirectUri"]);
+        let options = &provider["options"];
+        for field in ["discoveryUrl", "clientId", "realm", "emailVerifiedAlwaysTrue"] {
+            assert_eq!(options[field], wanted[field], "{field}");
+        }
+        assert_eq!(options["claimsMapping"]["groups"], json!([wanted["groupsClaim"]]));
+    }
+
+    fn read_user(&self, wanted: &Value, admin: bool) {
+        let users = self.list("users?limit=100");
+        let user = find(&users, "subject", &wanted["subject"]);
+        assert_eq!((&user["name"], &user["email"]), (&wanted["name"], &wanted["email"]));
+        let roles: Vec<&Value> = list(&user["assignedRoles"]).iter().map(|role| &role["name"]).collect();
+        assert_eq!(roles.contains(&&json!("TenantAdmin")), admin);
+    }
+
+    fn read_spaces(&self, wanted: &Value) {
+        let (spaces, groups) = (self.list("spaces?limit=100"), self.list("groups?limit=100"));
+        for wanted in list(wanted) {
+            let space = find(&spaces, "name", &wanted["name"]);
+            assert_eq!(space["type"], wanted["type"]);
+            let assignments = self.list(&format!("spaces/{}/assignments?limit=100", text(&space["id"])));
+            let given = wanted["assign"].as_object().cloned().unwrap_or_default();
+            assert_eq!(assignments.len(), given.len());
+            for (group, roles) in &given {
+                let group = find(&groups, "name", &json!(group));
+                let assignment = find(&assignments, "assigneeId", &group["id"]);
+                assert_eq!(sorted(list(&assignment["roles"])), sorted(list(roles)));
+            }
+        }
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn list(value: &Value) -> &Vec<Value> {
+    value.as_array().unwrap()
+}
+
+#[track_caller]
+fn find<'v>(among: &'v [Value], field: &str, value: &Value) -> &'v Value {
+    among.iter().find(|item| &item[field] == value).unwrap_or_else(|| panic!("no {field} {value} among {among:?}"))
+}
+
+fn sorted<'v>(values: impl IntoIterator<Item = &'v Value>) -> Vec<String> {
+    let mut values: Vec<String> = values.into_iter().map(Value::to_string).collect();
+    values.sort();
+    values
+}
+
+const CUSTOMER: &str = "code: hb\nname: Harbour Logistics\nregion: eu\nalias: halyard-hb\n";
+
+#[test]
+fn ctrl_c_ends_at_the_next_operation_and_says_how_to_go_on() {
+    let project = Folder::empty();
+    project.write("hb.yaml", CUSTOMER);
+    project.write("play.rhai", "let tenant = tenants::ensure(customer);\nloop { tenant.spaces.find(\"Staging\"); }\n");
+    let mut command = project.command("run play.rhai --customer hb.yaml --json");
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(line.starts_with("created    tenant "), "{line}");
+    signal(&child, "INT");
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).unwrap();
+    let ended = Ended::of(child.wait_with_output().unwrap());
+    assert_eq!(ended.code, Some(130), "{rest}");
+    let run = &ended.json()["runs"][0];
+    assert_eq!((&run["status"], &run["writes"]), (&json!("cancelled"), &json!(2)));
+    assert!(rest.contains("press Ctrl-C again") && rest.contains("run the same command again"), "{rest}");
+    assert_eq!(project.run("tenants list --json").json()["tenants"][0]["customer"], "hb", "what was done is kept");
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let project = Folder::empty();
+    let address = listener.local_addr().unwrap();
+    project.write(
+        "tenantry.toml",
+        &format!("[targets.live]\naddress = \"http://{address}\"\ntenant = \"q7m2.eu.qlikcloud.com\"\napi_key = {{ env = \"KEY\" }}\n"),
+    );
+    project.write("hb.yaml", CUSTOMER);
+    project.write("play.rhai", "let tenant = tenants::ensure(customer);\ntenant.request(\"createSpace\", #{ body: #{ name: \"A\", type: \"shared\" } });\n");
+    let mut command = project.command("run play.rhai --customer hb.yaml --target live");
+    let mut child = command.env("KEY", "k").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let me = r#"{"id":"t1","name":"hb","hostnames":["q7m2.eu.qlikcloud.com","halyard-hb.eu.qlikcloud.com"],"status":"active"}"#;
+    let mut held = Vec::new();
+    loop {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = BufReader::new(stream.try_clone().unwrap());
+        let mut line = String::new();
+        request.read_line(&mut line).unwrap();
+        if line.starts_with("POST ") {
+            // A write is on its way and stays there.
+            held.push(stream);
+            break;
+        }
+        let mut rest = String::new();
+        while rest != "\r\n" {
+            rest.clear();
+            request.read_line(&mut rest).unwrap();
+        }
+        write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{me}",
+            me.len()
+        )
+        .unwrap();
+    }
+    signal(&child, "TERM");
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("interrupted") {
+        line.clear();
+        assert_ne!(told.read_line(&mut line).unwrap(), 0);
+    }
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn the_failure_of_one_customer_leaves_the_others_alone() {
+    let project = Folder::empty();
+    project.write("customers/a.yaml", CUSTOMER);
+    // A name of its own for each: a tenant of the same name is taken for the customer's.
+    project.write("customers/b.yaml", &CUSTOMER.replace("hb", "fw").replace("Harbour", "Fenwick"));
+    project.write("customers/c.yaml", &CUSTOMER.replace("hb", "pu").replace("Harbour", "Pulsewise"));
+    let playbook = "let tenant = tenants::ensure(customer);\nif customer.code == \"hb\" { throw \"no\"; }\n";
+    project.write("play.rhai", &format!("{playbook}tenant.spaces.ensure(\"Staging\", \"shared\");\n"));
+    let ended = project.run("run play.rhai --customers customers --json --parallel 2");
+    assert_eq!(ended.code, Some(6));
+    let runs = ended.json();
+    let statuses: Vec<&str> = list(&runs["runs"]).iter().map(|run| text(&run["status"])).collect();
+    assert_eq!(statuses, ["failed", "succeeded", "succeeded"]);
+    assert_eq!(runs["runs"][0]["error"]["message"], "no");
+    // When all fail alike, the fault is shown once.
+    project.write("play.rhai", "throw \"never\";\n");
+    let ended = project.run("run play.rhai --customers customers");
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.error.matches("error: never").count(), 1, "{}", ended.error);
+    assert!(ended.error.contains("customers: hb, fw, pu"), "{}", ended.error);
+}
+
+#[test]
+fn logs_tell_run_tenant_operation_and_attempt_and_never_a_secret() {
+    let project = Folder::empty();
+    let served = Served::start(&project, "--client-secret canary-client --license-key canary-license");
+    project.add_settings(&local(&served));
+    project.write("hb.yaml", CUSTOMER);
+    project.write("play.rhai", "let tenant = tenants::ensure(customer);\nkeys::ensure(\"portal\");\n");
+    let logged = |format: &str| {
+        let mut command = project.command("run play.rhai --customer hb.yaml --target local --quiet");
+        command.env("SECRET", "canary-client").env("KEY", "canary-license");
+        command.env("TENANTRY_LOG", "trace").env("TENANTRY_LOG_FORMAT", format).env("TENANTRY_LOG_FILE", format);
+        let ended = Ended::of(command.output().unwrap());
+        assert_eq!((ended.code, ended.error.as_str()), (Some(0), ""), "logs go to the file alone");
+        let text = std::fs::read_to_string(project.path().join(format)).unwrap();
+        assert!(!text.contains("canary") && !text.contains("PRIVATE KEY") && !text.contains("Bearer"), "{text}");
+        text
+    };
+    let lines: Vec<Value> = logged("json").lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answered = |line: &&Value| {
+        line["fields"]["message"] == "answered"
+            && line["spans"][1]["operation"] == "patchTenant"
+            && line["spans"][3].is_null()
+    };
+    let spans = list(&lines.iter().find(answered).unwrap()["spans"]);
+    let names: Vec<&str> = spans.iter().map(|span| text(&span["name"])).collect();
+    assert_eq!(names, ["run", "operation", "attempt"]);
+    assert_eq!((&spans[0]["customer"], &spans[0]["target"]), (&json!("hb"), &json!("local")));
+    assert!(text(&spans[1]["tenant"]).ends_with(".eu.qlikcloud.com"));
+    assert!(logged("text").contains("customer=hb"));
+    let wrong = project.command("tenants list").env("TENANTRY_LOG", "tenantry=loud").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(3));
+    assert!(Ended::of(project.command("tenants list").output().unwrap()).error.lines().count() == 1, "off by default");
+}
+
+#[test]
+fn a_creation_whose_end_is_not_known_is_settled_by_a_person() {
+    let project = Folder::empty();
+    project.write("hb.yaml", CUSTOMER);
+    project.write("play.rhai", "tenants::ensure(customer);\n");
+    assert_eq!(project.run("run play.rhai --customer hb.yaml").code, Some(0));
+    let listed = project.run("tenants list --json").json();
+    let hostname = text(&listed["tenants"][0]["hostname"]).to_owned();
+    // It is the tenant of that customer already: nothing changes; and another cannot have it.
+    assert_eq!(project.run(&format!("tenants adopt hb {hostname}")).code, Some(0));
+    let taken = project.run(&format!("tenants adopt fw {hostname}"));
+    assert_eq!(taken.code, Some(4));
+    assert!(taken.error.contains("already registered for customer `hb`"), "{}", taken.error);
+    let nothing = project.run("tenants adopt fw --not-created");
+    assert_eq!(nothing.code, Some(1));
+    assert!(nothing.error.contains("no creation with an unknown end is noted for `fw`"), "{}", nothing.error);
+    let nobody = project.run("tenants adopt fw nobody.eu.qlikcloud.com");
+    assert_ne!(nobody.code, Some(0));
+    assert!(!nobody.error.contains("panicked"));
+}

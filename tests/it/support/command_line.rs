@@ -1,0 +1,137 @@
+//! The program itself, run as a person or a script would run it.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A project in a folder of its own.
+pub(crate) struct Folder {
+    folder: TempDir,
+}
+
+impl Folder {
+    /// An empty one.
+    pub(crate) fn empty() -> Self {
+        Self { folder: TempDir::new().unwrap() }
+    }
+
+    /// The stock project.
+    pub(crate) fn stock() -> Self {
+        let own = Self::empty();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for name in ["playbooks", "templates", "customers", "schemas"] {
+            copy(&source.join(name), &own.path().join(name));
+        }
+        std::fs::copy(source.join("tenantry.toml"), own.path().join("tenantry.toml")).unwrap();
+        own
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub(crate) fn add_settings(&self, text: &str) {
+        let before = std::fs::read_to_string(self.path().join("tenantry.toml")).unwrap_or_default();
+        self.write("tenantry.toml", &format!("{before}\n{text}"));
+    }
+
+    /// The program with these arguments, in this folder and an empty environment.
+    pub(crate) fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tenantry"));
+        command.args(arguments.split_whitespace()).current_dir(self.path()).env_clear().stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &str) -> Ended {
+        Ended::of(self.command(arguments).output().unwrap())
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) error: String,
+}
+
+impl Ended {
+    pub(crate) fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), error: text(output.stderr) }
+    }
+
+    /// The one object on standard output.
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}{}", self.out, self.error))
+    }
+}
+
+/// `tenantry sandbox`, listening.
+pub(crate) struct Served {
+    child: Child,
+    rest: BufReader<ChildStdout>,
+    /// What it said when it listened.
+    pub(crate) told: Value,
+}
+
+impl Served {
+    pub(crate) fn start(folder: &Folder, arguments: &str) -> Self {
+        let mut command = folder.command(&format!("sandbox --port 0 --json {arguments}"));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut rest = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        rest.read_line(&mut line).unwrap();
+        let told = serde_json::from_str(&line).unwrap();
+        Self { child, rest, told }
+    }
+
+    pub(crate) fn text(&self, field: &str) -> &str {
+        self.told[field].as_str().unwrap()
+    }
+
+    /// Asks it to end, as Ctrl-C does. Gives the exit code and what else it printed.
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
+        signal(&self.child, "INT");
+        let mut rest = String::new();
+        self.rest.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal to a process of this test.
+pub(crate) fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").arg(format!("-{name}")).arg(child.id().to_string()).status().unwrap();
+    assert!(status.success());
+}
