@@ -4,6 +4,7 @@
 //! the paused clock. Key pairs are made beforehand: making one takes longer than everything else together.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 use std::collections::BTreeMap;

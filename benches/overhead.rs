@@ -5,6 +5,7 @@
 //! memory, so that the disk's fsync is not counted; `docs/benchmarks.md` says what that leaves out.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 use std::io::{BufRead as _, BufReader};

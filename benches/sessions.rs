@@ -4,6 +4,7 @@
 //! answer 40 operations each and end them.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ fn resident() -> f64 {
     line.split_whitespace().next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
-fn measure(count: usize) {
+fn measure(count: u32) {
     let clock = Arc::new(SystemClock::default());
     let runtime = Runtime::new(std::env::temp_dir(), &[extension()]);
     let playbook = Playbook::from_source("bench.rhai", PLAYBOOK).expect("the playbook is right");
@@ -75,7 +76,7 @@ fn measure(count: usize) {
     println!(
         "{count:>6} sessions in flight: {:>6.1} MB resident ({:.1} KB each), {answered} answers in {:.2} s",
         held,
-        (held - before) * 1024.0 / count as f64,
+        (held - before) * 1024.0 / f64::from(count),
         took.as_secs_f64(),
     );
 }

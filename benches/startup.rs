@@ -4,6 +4,7 @@
 //! ends: what remains is start-up, the project, the engine and the embedded sandbox's file.
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
+#![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
 use std::io::{BufRead as _, BufReader};

@@ -121,11 +121,11 @@ pub(super) async fn drive(
         }
         for (key, operation) in session.take_asked() {
             let (effect, request) = (operation.effect, matches!(operation.call, Call::Request(_)));
-            let performed = performer.perform(key, operation);
+            let answer = performer.perform(key, operation);
             if effect.is_write() {
-                writes.push(performed)
+                writes.push(answer);
             } else {
-                reads.push(performed)
+                reads.push(answer);
             }
             if request {
                 match effect {

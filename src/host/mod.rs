@@ -153,7 +153,6 @@ impl Host {
     }
 
     /// A run of `playbook` for `customer` against the target of this name: await it for its report.
-    #[must_use]
     pub fn run(&self, playbook: &Playbook, customer: &Customer, target: &str) -> Run {
         Run::new(self.clone(), playbook.clone(), customer.clone(), target.to_owned())
     }

@@ -125,6 +125,7 @@ impl Run {
     }
 
     /// What ends the run at its next operation boundary, from elsewhere.
+    #[must_use]
     pub fn canceller(&self) -> Cancel {
         Cancel(self.cancel.clone())
     }

@@ -31,6 +31,7 @@ impl Bundle {
     }
 
     /// Its files, sorted by path.
+    #[must_use]
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&str, &Bytes)> {
         self.files.iter().map(|(path, content)| (path.as_str(), content))
     }

@@ -166,14 +166,11 @@ fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
         }
         EvalAltResult::ErrorParsing(kind, _) => syntax(&kind.to_string()),
         other => {
-            let mut plain = unplaced(other);
+            let plain = unplaced(other);
             if let Some(diagnostic) = signature::unknown_property(&plain, engine) {
                 return diagnostic;
             }
-            if let Some(rest) = plain.strip_prefix("Runtime error: ") {
-                plain = rest.to_owned();
-            }
-            Diagnostic::new(plain)
+            Diagnostic::new(plain.strip_prefix("Runtime error: ").unwrap_or(&plain))
         }
     }
 }

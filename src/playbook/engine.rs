@@ -122,7 +122,7 @@ fn customer(name: &str, index: usize, context: &EvalContext) -> Option<Dynamic> 
 fn progress() -> Option<Dynamic> {
     let (stop, breathe) = with_current(|shared, _| {
         let steps = shared.count_step();
-        (budget(shared, steps), steps % BREATH == 0)
+        (budget(shared, steps), steps.is_multiple_of(BREATH))
     })?;
     if let Some(reason) = stop {
         return Some(Dynamic::from(reason));
@@ -143,10 +143,10 @@ fn budget(shared: &Rc<Shared>, steps: u64) -> Option<Stop> {
         Stop::Memory(limits.memory)
     } else if remaining_stack().is_some_and(|left| left < STACK_RESERVE) {
         Stop::Stack
-    } else if steps % CLOCK_EVERY == 0 && shared.script_time() > limits.script_time {
+    } else if steps.is_multiple_of(CLOCK_EVERY) && shared.script_time() > limits.script_time {
         Stop::Time(limits.script_time)
     } else {
-        return if steps % CLOCK_EVERY == 0 { shared.stopped() } else { None };
+        return if steps.is_multiple_of(CLOCK_EVERY) { shared.stopped() } else { None };
     };
     shared.stop(reason.clone());
     Some(reason)

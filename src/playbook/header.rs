@@ -82,7 +82,7 @@ impl Header {
                 }
             }
         }
-        header.text = text.join("\n").trim().to_owned();
+        text.join("\n").trim().clone_into(&mut header.text);
         Ok(header)
     }
 }

@@ -3,6 +3,8 @@
 //! A [`Playbook`] is text with a header. A [`Runtime`] compiles and starts it; what it starts is a [`Session`], a pure
 //! generator of operations that stays on its thread. Host functions talk to their session through a [`Call`].
 
+#![allow(clippy::unnecessary_box_returns, reason = "Rhai's errors are boxed everywhere")]
+
 mod branch;
 mod call;
 mod coroutine;

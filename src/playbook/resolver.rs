@@ -11,10 +11,13 @@ use super::branch::with_current;
 
 /// Source files by their path relative to the project, as read; diagnostics show lines from here.
 #[derive(Default)]
-pub(super) struct Sources(Mutex<HashMap<String, (Arc<str>, Option<AST>)>>);
+pub(super) struct Sources(Mutex<Files>);
+
+/// The text of each file, and its compiled form once there is one.
+type Files = HashMap<String, (Arc<str>, Option<AST>)>;
 
 impl Sources {
-    fn files(&self) -> MutexGuard<'_, HashMap<String, (Arc<str>, Option<AST>)>> {
+    fn files(&self) -> MutexGuard<'_, Files> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -62,7 +65,9 @@ impl ProjectResolver {
                 }
             }
         }
-        let file = place.with_added_extension("rhai");
+        let mut file = place.into_os_string();
+        file.push(".rhai");
+        let file = PathBuf::from(file);
         let name = file.to_string_lossy().replace('\\', "/");
         let real = self.root.join(&file).canonicalize().map_err(|_| missing(&self.root, &file, path, &name))?;
         let root = self.root.canonicalize().map_err(|error| error.to_string())?;

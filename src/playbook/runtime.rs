@@ -117,6 +117,13 @@ impl Runtime {
     /// A runtime for the project in `root`, with `extensions` added to its engine.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>, extensions: &[Extension]) -> Self {
+        #[cfg_attr(
+            not(feature = "sync"),
+            expect(
+                clippy::arc_with_non_send_sync,
+                reason = "Rhai's resolvers must be thread-safe when its `sync` is on"
+            )
+        )]
         let sources = Arc::new(Sources::default());
         let resolver = ProjectResolver::new(root.into(), Arc::clone(&sources));
         Self { engine: Rc::new(engine::build(resolver, extensions)), sources }

@@ -56,7 +56,7 @@ impl Thrown {
 /// Registers what a script can read of an error.
 pub(super) fn register(engine: &mut rhai::Engine) {
     fn text(value: Option<&String>) -> Dynamic {
-        value.map_or(Dynamic::UNIT, |text| text.into())
+        value.map_or(Dynamic::UNIT, Into::into)
     }
     engine
         .register_type_with_name::<Thrown>("Error")

@@ -3,7 +3,7 @@
 //! [`Sandbox::handle`] answers in process what `https://register.<region>.qlikcloud.com`,
 //! `https://console.qlikcloud.com` and every tenant's host would answer. A request goes this way: the host name says
 //! which part is meant (`hosts`), the contract says which operation (`published`), the bearer token is checked
-//! (`token`), then the operation's handler works on a [`Context`](context::Context) and gives an answer or a refusal,
+//! (`token`), then the operation's handler works on a `Context` and gives an answer or a refusal,
 //! which is put in the words of its service (`refusal`). Only a request that is answered well changes anything, and
 //! what it changes is on the disk before the answer leaves (`service`, `store`).
 //!

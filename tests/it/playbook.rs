@@ -109,7 +109,7 @@ fn the_order_of_answers_changes_neither_keys_nor_results() {
 
 #[test]
 fn at_most_eight_branches_run_at_once() {
-    let mut session = start(r#"parallel([1,2,3,4,5,6,7,8,9,10], |x| ask(`a${x}`));"#);
+    let mut session = start(r"parallel([1,2,3,4,5,6,7,8,9,10], |x| ask(`a${x}`));");
     let asked = session.asked();
     assert_eq!(asked.len(), 8);
     session.answer(&asked[3].0, Ok(Response::local(json!(1))));
