@@ -109,7 +109,10 @@ impl Keys {
         let certificate = certificate.expose_secret().to_owned();
         let expires = certificate::expires(&certificate)
             .ok_or_else(|| broken(name, "its certificate cannot be read".to_owned()))?;
-        // From the certificate: reading the private key checks it at length, which takes longer than a whole run.
+        // That it is a key at all is seen here; what kind of numbers it holds is checked when it signs, which takes
+        // longer than everything else in a run.
+        certificate::pem_block(key.expose_secret(), "PRIVATE KEY")
+            .ok_or_else(|| broken(name, "its private key cannot be read: it is not PEM".to_owned()))?;
         let public_key = certificate::public_key(&certificate)
             .ok_or_else(|| broken(name, "its certificate cannot be read".to_owned()))?;
         Ok(KeyPair { certificate, public_key, expires, created, secret: key_name })
