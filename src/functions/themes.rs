@@ -67,7 +67,9 @@ impl Resource for Wanted<'_> {
         let ask =
             if changes.iter().any(|change| change.field == "md5") { self.with_file(ask) } else { self.with_data(ask) };
         let response = ask.send(call)?;
-        Ok(if response.json().is_object() { Updated::To(response.json().clone()) } else { Updated::InPlace })
+        // The contract wraps the one theme in a list.
+        let theme = response.json()["data"].get(0).unwrap_or(response.json());
+        Ok(if theme["id"].is_string() { Updated::To(theme.clone()) } else { Updated::InPlace })
     }
 }
 

@@ -125,6 +125,7 @@ fn a_theme_is_uploaded_only_when_its_content_differs() {
     let [made, changed] = converges(&project, &ensure("#000000"), Some(&ensure("#FFFFFF")));
     assert_eq!(made.output["t"]["name"], json!("hb-theme"));
     assert_eq!(changed.writes(), ["patchTheme"]);
+    assert_eq!(changed.output["t"]["name"], json!("hb-theme"));
     let held = project.run("output(#{ n: tenant.themes.list().len() });").good();
     assert_eq!(held.output["n"], json!(1));
     let tagged = project.run(
