@@ -25,6 +25,16 @@ pub fn name(value: &Value) -> Option<&str> {
     if map.len() == 1 { map.get(KEY)?.as_str() } else { None }
 }
 
+/// Whether the reserved key stands anywhere in `value`.
+#[must_use]
+pub fn holds_key(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(holds_key),
+        Value::Object(map) => map.contains_key(KEY) || map.values().any(holds_key),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
 /// A copy of `value` in which every reference is replaced by what `resolve` says; the first error ends it.
 ///
 /// # Errors

@@ -144,6 +144,24 @@ fn keep_stack(stack: DefaultStack) {
     });
 }
 
+/// Does `work` on a coroutine's stack: what is nested deep is compiled, explained and dropped by calls as deep.
+///
+/// # Errors
+/// When there is no stack, or the work panics.
+pub(super) fn on_own_stack<T: 'static>(work: impl FnOnce() -> T + 'static) -> Result<T, String> {
+    let slot = Rc::new(Cell::new(None));
+    let result = Rc::clone(&slot);
+    let body: Body<'static> = Box::new(move || {
+        result.set(Some(work()));
+        Ended::Stopped
+    });
+    let mut fiber = Fiber::new(body).map_err(|error| error.to_string())?;
+    if let Turn::Ended(Ended::Panicked(message)) = fiber.resume(Resume::Go) {
+        return Err(message);
+    }
+    slot.take().ok_or_else(|| "it did not come to its end".to_owned())
+}
+
 fn panic_text(payload: &(dyn Any + Send)) -> String {
     payload
         .downcast_ref::<&str>()

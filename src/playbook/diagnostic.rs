@@ -165,6 +165,8 @@ fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
                 .hint("`customer` is read-only; copy what you need with `let`")
         }
         EvalAltResult::ErrorParsing(kind, _) => syntax(&kind.to_string()),
+        EvalAltResult::ErrorDataRace(..) => Diagnostic::new("a value is used while one of its own methods runs")
+            .hint("copy it first: `let list = customer.users;`, and use the copy inside the closure"),
         other => {
             let plain = unplaced(other);
             if let Some(diagnostic) = signature::unknown_property(&plain, engine) {

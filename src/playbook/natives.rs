@@ -13,6 +13,7 @@ use super::call::ScriptError;
 use super::coroutine::{memory_is_metered, meter};
 use super::value::{MAX_DEPTH, ValueError, from_json, to_json};
 use super::{Secret, thrown::Thrown};
+use crate::operation::secret;
 
 const BYTES_PER_VALUE: usize = std::mem::size_of::<Dynamic>();
 
@@ -265,6 +266,9 @@ fn containers(engine: &mut Engine) {
         .register_fn("parse_json", |text: &str| -> Result<Dynamic, ScriptError> {
             room(text.len().saturating_mul(2 * BYTES_PER_VALUE))?;
             let json: Value = serde_json::from_str(text).map_err(|error| format!("not JSON: {error}"))?;
+            if secret::holds_key(&json) {
+                return Err(wrong(ValueError::Reserved));
+            }
             from_json(&json).map_err(wrong)
         });
 }

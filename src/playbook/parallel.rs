@@ -31,7 +31,12 @@ fn parallel(context: NativeCallContext, items: Array, closure: FnPtr) -> Result<
     let bodies = items.into_iter().map(|item| {
         Box::new(move || {
             let item = detached(&item);
-            Ended::Result(detached_function(closure).call_within_context::<Dynamic>(context, (item,)))
+            let result = detached_function(closure).call_within_context::<Dynamic>(context, (item,));
+            Ended::Result(result.or_else(|error| match *error {
+                // `exit` ends the branch it stands in.
+                EvalAltResult::Exit(value, _) => Ok(value),
+                other => Err(Box::new(other)),
+            }))
         }) as Body<'_>
     });
     let Some(ended) = fork_join(bodies.collect()) else {

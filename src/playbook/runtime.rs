@@ -6,9 +6,9 @@ use rhai::{AST, Dynamic, Engine, Scope};
 use serde_json::Value;
 
 use super::branch::Shared;
-use super::coroutine::{Body, Fiber, Turn};
+use super::coroutine::{Body, on_own_stack};
 use super::resolver::{ProjectResolver, Sources};
-use super::session::{Ended, Resume, Session};
+use super::session::{Ended, Session};
 use super::value::from_json_read_only;
 use super::{Diagnostic, Extension, Header, Limits, engine};
 use crate::operation::Site;
@@ -162,22 +162,14 @@ impl Runtime {
     fn compile(&self, playbook: &Playbook) -> Result<AST, Diagnostic> {
         let (engine, sources) = (Rc::clone(&self.engine), Arc::clone(&self.sources));
         let (file, source) = (playbook.file.clone(), Arc::clone(&playbook.source));
-        let slot = Rc::new(std::cell::RefCell::new(None));
-        let result = Rc::clone(&slot);
-        let fiber = Fiber::new(Box::new(move || {
-            result.replace(Some(sources.compile(&engine, &file, &source)));
-            Ended::Stopped
-        }));
-        let mut fiber = fiber.map_err(|error| Diagnostic::new(format!("no stack for the compiler: {error}")))?;
-        if let Turn::Ended(Ended::Panicked(message)) = fiber.resume(Resume::Go) {
-            return Err(Diagnostic::new(format!("the compiler failed unexpectedly: {message}")));
-        }
-        let compiled = slot.take().unwrap_or_else(|| Ok(AST::empty()));
+        let compiled = on_own_stack(move || sources.compile(&engine, &file, &source))
+            .map_err(|why| Diagnostic::new(format!("the compiler failed unexpectedly: {why}")))?;
         compiled.map_err(|error| self.explainer(playbook).explain(&error.into()))
     }
 }
 
 /// Turns errors into diagnostics.
+#[derive(Clone)]
 pub(super) struct Explainer {
     file: String,
     sources: Arc<Sources>,

@@ -6,6 +6,7 @@
 //!
 //! The session owns the tree of its branches. Whoever drives it sees keys and operations only, never a coroutine.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
@@ -14,7 +15,7 @@ use serde_json::Value;
 
 use super::Diagnostic;
 use super::branch::{Branch, Shared, Stop, Told, enter};
-use super::coroutine::{Body, Fiber, Turn, switch_meter};
+use super::coroutine::{Body, Fiber, Turn, on_own_stack, switch_meter};
 use super::runtime::Explainer;
 use crate::operation::{BranchStep, Key, Operation, Outcome};
 
@@ -86,6 +87,7 @@ pub struct Session {
     asked: Vec<(Key, Operation)>,
     shared: Rc<Shared>,
     explainer: Explainer,
+    leftovers: Vec<Box<dyn Any>>,
     result: Option<Result<Dynamic, Box<EvalAltResult>>>,
 }
 
@@ -97,7 +99,15 @@ impl Session {
             parent: None,
             state: State::Ready(Resume::Go),
         };
-        Ok(Self { nodes: vec![root], ready: VecDeque::from([0]), asked: Vec::new(), shared, explainer, result: None })
+        Ok(Self {
+            nodes: vec![root],
+            ready: VecDeque::from([0]),
+            asked: Vec::new(),
+            shared,
+            explainer,
+            leftovers: Vec::new(),
+            result: None,
+        })
     }
 
     /// Runs the script until it asks, ends, or has been busy for a while.
@@ -158,10 +168,18 @@ impl Session {
         if self.result.is_none() {
             self.cancel();
         }
-        match self.result.as_ref() {
-            Some(Err(error)) => Err(self.explainer.explain(error)),
-            Some(Ok(_)) | None => Ok(self.shared.output.take()),
-        }
+        let output = self.shared.output.take();
+        let Some(Err(error)) = self.result.replace(Ok(Dynamic::UNIT)) else { return Ok(output) };
+        let explainer = self.explainer.clone();
+        // What was thrown may be nested as deep as a script can nest it.
+        let explained = on_own_stack(move || explainer.explain(&error));
+        Err(explained
+            .unwrap_or_else(|why| Diagnostic::new(format!("the playbook failed, and why cannot be told: {why}"))))
+    }
+
+    /// Keeps what nobody will look at until it can be dropped on a stack that is deep enough for it.
+    fn leave<T: 'static>(&mut self, leftover: T) {
+        self.leftovers.push(Box::new(leftover));
     }
 
     /// Runs one branch until it suspends or ends.
@@ -252,10 +270,10 @@ impl Session {
         }
         if self.shared.stopped().is_some() {
             // The branch that used up a budget knows the place; the others only learn of it.
-            self.result.get_or_insert(match ended {
-                Ended::Result(result) => result,
-                Ended::Panicked(_) | Ended::Stopped => Err(self.shared.termination()),
-            });
+            match ended {
+                Ended::Result(Err(error)) if self.result.is_none() => self.result = Some(Err(error)),
+                other => self.leave(other),
+            }
             return;
         }
         match self.nodes[index].parent {
@@ -266,7 +284,11 @@ impl Session {
             }
             None => {
                 self.result = Some(match ended {
-                    Ended::Result(result) => result,
+                    Ended::Result(Ok(value)) => {
+                        self.leave(value);
+                        Ok(Dynamic::UNIT)
+                    }
+                    Ended::Result(Err(error)) => Err(error),
                     Ended::Panicked(_) | Ended::Stopped => Err(self.shared.termination()),
                 });
             }
@@ -304,9 +326,12 @@ impl Session {
         self.ready.clear();
         // A branch's stack may hold what its children borrow, so children end first; they always come later in `nodes`.
         for index in (0..self.nodes.len()).rev() {
-            let node = &mut self.nodes[index];
-            node.state = State::Done;
-            if node.fiber.as_ref().is_none_or(Fiber::is_done) {
+            if let State::Joining { waiting, ended, .. } = std::mem::replace(&mut self.nodes[index].state, State::Done)
+            {
+                // Branches that never began borrow from this one's stack: they go before it does.
+                let _ = on_own_stack(move || drop((waiting, ended)));
+            }
+            if self.nodes[index].fiber.as_ref().is_none_or(Fiber::is_done) {
                 continue;
             }
             let turn = self.turn(index, Resume::Stop);
@@ -314,8 +339,12 @@ impl Session {
             if let (Some(Turn::Suspended(_)), Some(fiber)) = (&turn, self.nodes[index].fiber.take()) {
                 std::mem::forget(fiber);
             }
-            if let (0, Some(Turn::Ended(Ended::Result(result)))) = (index, turn) {
-                self.result.get_or_insert(result);
+            // A built-in that swallows errors may let the script come to its end: it was ended all the same.
+            match turn {
+                Some(Turn::Ended(Ended::Result(Err(error)))) if index == 0 && self.result.is_none() => {
+                    self.result = Some(Err(error));
+                }
+                other => self.leave(other),
             }
         }
         self.nodes.truncate(1);
@@ -328,5 +357,7 @@ impl Drop for Session {
         if self.result.is_none() {
             self.stop(Stop::Cancelled);
         }
+        let leftovers = (std::mem::take(&mut self.leftovers), self.result.take(), self.shared.modules.take());
+        let _ = on_own_stack(move || drop(leftovers));
     }
 }

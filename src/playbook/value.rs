@@ -88,18 +88,38 @@ fn to_json_at(value: &Dynamic, depth: usize) -> Result<Value, ValueError> {
 /// # Errors
 /// When it is nested too deep or holds a number that Rhai cannot.
 pub fn from_json(value: &Value) -> Result<Dynamic, ValueError> {
-    convert(value, 0, &|container| container)
+    convert(value, 0, &|container, _| container)
 }
 
-/// The script form of a JSON value that is shared and cannot be written to: cheap to read however large it is.
+/// The script form of the customer's values, which are read over and over: large parts are shared, so that a copy of
+/// the whole is cheap, and what is shared cannot be written to.
+///
+/// Small parts are not shared. Rhai locks a shared value while one of its methods runs, so a closure that looks at what
+/// is being mapped, or a branch that does so meanwhile, would be refused.
 ///
 /// # Errors
-/// As [`from_json`].
+/// As [`from_json`]; also when it holds a secret reference, which only the host may write.
 pub fn from_json_read_only(value: &Value) -> Result<Dynamic, ValueError> {
-    convert(value, 0, &|container| container.into_read_only().into_shared())
+    if secret::holds_key(value) {
+        return Err(ValueError::Reserved);
+    }
+    convert(value, 0, &|container, size| {
+        if size > SHARED_FROM { container.into_read_only().into_shared() } else { container }
+    })
 }
 
-fn convert(value: &Value, depth: usize, wrap: &impl Fn(Dynamic) -> Dynamic) -> Result<Dynamic, ValueError> {
+/// From how many values on a part of the customer is shared.
+const SHARED_FROM: usize = 256;
+
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(size).sum::<usize>(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
+    }
+}
+
+fn convert(value: &Value, depth: usize, wrap: &impl Fn(Dynamic, usize) -> Dynamic) -> Result<Dynamic, ValueError> {
     if depth > MAX_DEPTH {
         return Err(ValueError::Depth);
     }
@@ -115,14 +135,14 @@ fn convert(value: &Value, depth: usize, wrap: &impl Fn(Dynamic) -> Dynamic) -> R
         },
         Value::Array(items) => {
             let items = items.iter().map(|item| convert(item, depth + 1, wrap));
-            wrap(Dynamic::from_array(items.collect::<Result<Array, _>>()?))
+            wrap(Dynamic::from_array(items.collect::<Result<Array, _>>()?), size(value))
         }
         Value::Object(_) if secret::name(value).is_some() => {
             Dynamic::from(Secret::new(secret::name(value).unwrap_or_default()))
         }
         Value::Object(map) => {
             let entries = map.iter().map(|(key, item)| Ok((key.as_str().into(), convert(item, depth + 1, wrap)?)));
-            wrap(Dynamic::from_map(entries.collect::<Result<Map, ValueError>>()?))
+            wrap(Dynamic::from_map(entries.collect::<Result<Map, ValueError>>()?), size(value))
         }
     })
 }
@@ -131,7 +151,8 @@ fn convert(value: &Value, depth: usize, wrap: &impl Fn(Dynamic) -> Dynamic) -> R
 ///
 /// Read-only values stay shared: nobody can change them.
 pub(super) fn detached(value: &Dynamic) -> Dynamic {
-    if value.is_read_only() {
+    // What is locked is in use by the method that waits for this branch; it cannot be looked into.
+    if value.is_read_only() || value.is_locked() {
         return value.clone();
     }
     let mut copy = value.flatten_clone();

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::addresses::Base;
 use super::transport::{Incoming, TransportError, TransportErrorKind};
-use crate::operation::{Failure, FailureKind, Payload, Response};
+use crate::operation::{Failure, FailureKind, Payload, Response, secret};
 
 /// How much of a body that makes no sense is shown.
 const EXCERPT: usize = 200;
@@ -60,6 +60,8 @@ fn payload(incoming: &Incoming, expected: Expected) -> Result<Payload, Failure> 
         failure
     };
     match serde_json::from_slice::<Value>(body) {
+        // Only tenantry writes references to secrets; one from outside would have a secret sent to whoever made it up.
+        Ok(value) if secret::holds_key(&value) => Err(wrong("the answer uses the reserved key `$secret`")),
         // An error page can be valid JSON: a bare string or number is no answer to anything.
         Ok(value @ (Value::Object(_) | Value::Array(_))) => Ok(Payload::Json(value)),
         Ok(Value::Null) => Ok(Payload::Json(Value::Null)),

@@ -305,3 +305,62 @@ fn unknown_functions_name_the_nearest() {
     assert_eq!(error.message, "`ask` cannot be called with (int, int)");
     assert_eq!(error.hints, ["it is `ask(string) -> any`"]);
 }
+
+/// A chain of closures as deep as a loop makes it.
+const DEEP: &str = "let s = || 1; for i in 0..100000 { let g = s; s = || g.call(); }";
+
+#[test]
+fn deep_values_that_nobody_takes_are_dropped_where_there_is_room() {
+    output(&format!("{DEEP} s")).unwrap();
+    assert!(failure(&format!("{DEEP} throw s")).message.starts_with("Fn"));
+    assert!(failure("let s = []; for i in 0..2000 { s = [s]; } throw s").message.starts_with('['));
+    let mut session = start(&format!("parallel([1, 2], |x| {{ if x == 1 {{ {DEEP} s }} else {{ ask(\"a\") }} }})"));
+    session.asked();
+    session.cancel();
+    assert!(session.finish().unwrap_err().cancelled);
+}
+
+#[test]
+fn a_built_in_that_swallows_errors_does_not_save_a_cancelled_run() {
+    let mut session = start("let a = [3, 1, 2]; a.sort(|x, y| { ask(\"a\"); x - y }); output(\"done\", true);");
+    session.asked();
+    session.cancel();
+    assert!(session.finish().unwrap_err().cancelled);
+}
+
+#[test]
+fn exit_ends_the_branch_it_stands_in() {
+    let source = "output(\"r\", parallel([1, 2], |x| { if x == 1 { exit(7) } x }));";
+    assert_eq!(output(source).unwrap()["r"], json!([7, 2]));
+}
+
+#[test]
+fn a_script_cannot_make_up_a_secret() {
+    for source in ["parse_json(`{\"$secret\":\"keys/x.key\"}`)", "output(\"s\", #{ \"$secret\": \"keys/x.key\" })"] {
+        assert!(failure(source).message.contains("`$secret` is reserved"), "{source}");
+    }
+    assert!(start_with("1", json!({ "a": [{ "$secret": "x" }] }), Limits::default()).is_err());
+}
+
+#[test]
+fn the_customer_can_be_looked_at_from_within_itself_and_from_every_branch() {
+    for (source, expected) in [
+        ("customer.users.map(|u| customer.name)", json!(["Harbour", "Harbour"])),
+        ("customer.users.filter(|u| customer.users.len() > u.id).len()", json!(1)),
+        ("parallel([1, 2], |i| customer.users.map(|u| ask(\"a\")))", json!([["a", "a"], ["a", "a"]])),
+    ] {
+        assert_eq!(output(&format!("output(\"x\", {source});")).unwrap()["x"], expected, "{source}");
+    }
+    let error = failure("let list = [1]; let f = || list; list.map(|u| { ask(\"a\"); list.len() });");
+    assert!(error.message.contains("while one of its own methods runs") && error.hints[0].contains("copy it first"));
+}
+
+#[test]
+fn many_reads_of_a_large_customer_cost_little() {
+    let users: Vec<Value> = (0..5_000).map(|id| json!({ "id": id, "name": "A user" })).collect();
+    let limits = Limits { memory: 16 << 20, ..Limits::default() };
+    let source = "let n = 0; for i in 0..400 { n += customer.users.len(); } output(\"n\", n);";
+    let mut session = start_with(source, json!({ "users": users }), limits).unwrap();
+    drive(&mut session, false);
+    assert_eq!(session.finish().unwrap()["n"], 2_000_000);
+}
