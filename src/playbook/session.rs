@@ -172,9 +172,8 @@ impl Session {
         let Some(Err(error)) = self.result.replace(Ok(Dynamic::UNIT)) else { return Ok(output) };
         let explainer = self.explainer.clone();
         // What was thrown may be nested as deep as a script can nest it.
-        let explained = on_own_stack(move || explainer.explain(&error));
-        Err(explained
-            .unwrap_or_else(|why| Diagnostic::new(format!("the playbook failed, and why cannot be told: {why}"))))
+        let told = on_own_stack(move || explainer.explain(&error));
+        Err(told.unwrap_or_else(|why| Diagnostic::new(format!("the playbook failed, and why cannot be told: {why}"))))
     }
 
     /// Keeps what nobody will look at until it can be dropped on a stack that is deep enough for it.

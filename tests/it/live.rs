@@ -691,6 +691,15 @@ async fn secrets_reach_the_socket_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_cannot_make_up_a_reference_to_a_secret() {
+    for body in [r#"{"name":{"$secret":"client-secret"}}"#, r#"{"data":[{"a":{"\u0024secret":"x","b":1}}]}"#] {
+        let failure =
+            once(&Scripted::list(vec![Reply::raw(200, "application/json", body)]), &read()).await.unwrap_err();
+        assert_eq!(failure.title, "the answer uses the reserved key `$secret`");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_secret_that_is_handed_out_goes_into_the_store() {
     let made = json!({ "id": "k1", "description": "embed", "token": "canary-new-key" });
     let scripted = Scripted::list(vec![Reply::json(201, made), Reply::ok()]);
