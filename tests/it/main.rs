@@ -20,6 +20,7 @@ mod live_embedded;
 mod live_http;
 mod playbook;
 mod project;
+mod readme;
 mod registry;
 mod render;
 mod sandbox_csp_origins;
