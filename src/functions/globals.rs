@@ -2,7 +2,6 @@ use rhai::Map as ScriptMap;
 use rhai::plugin::*;
 use serde_json::{Value, json};
 
-use super::local;
 use super::options::{invalid, json};
 use crate::operation::{Effect, secret};
 use crate::playbook::{Call, ScriptError, Secret};
@@ -18,7 +17,7 @@ pub(super) fn uuid(call: &mut Call) -> Result<String, ScriptError> {
 }
 
 fn text(call: &mut Call, id: &str) -> Result<String, ScriptError> {
-    let answer = local::ask(call, id, Value::Null, Effect::Read, "")?;
+    let answer = call.ask_local(id, Effect::Read, "", Value::Null)?;
     match answer.as_str() {
         Some(text) => Ok(text.to_owned()),
         None => Err(super::request::unexpected(call, id, "a text")),
@@ -64,7 +63,7 @@ mod members {
     pub fn secret_named(context: NativeCallContext, name: &str) -> Result<Secret, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "secret")?;
         let arguments = json!({ "name": name });
-        let answer = local::ask(&mut call, "tenantry.secret", arguments, Effect::Read, format!("secret {name}"))?;
+        let answer = call.ask_local("tenantry.secret", Effect::Read, format!("secret {name}"), arguments)?;
         Ok(Secret::new(secret::name(&answer).unwrap_or(name)))
     }
 

@@ -3,7 +3,7 @@ use rhai::plugin::*;
 use serde_json::{Value, json};
 
 use super::options::{options, script};
-use super::{local, request};
+use super::request;
 use crate::event::Change;
 use crate::operation::Effect;
 use crate::playbook::{Call, ScriptError};
@@ -27,7 +27,7 @@ fn ensure(call: &mut Call, name: &str, given: ScriptMap) -> Result<Dynamic, Scri
     }
     let subject = format!("key pair \"{name}\"");
     // Nothing in Qlik Cloud changes: the pair is made in the secret sink.
-    let mut pair = local::ask(call, "tenantry.ensureKey", arguments, Effect::Probe, subject.clone())?;
+    let mut pair = call.ask_local("tenantry.ensureKey", Effect::Probe, subject.clone(), arguments)?;
     let certificate = request::text_of(call, "tenantry.ensureKey", &pair, "certificate")?;
     let change = if pair["created"].as_bool() == Some(true) { Change::Created } else { Change::Unchanged };
     call.step(change, subject, Vec::new());

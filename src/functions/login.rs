@@ -2,12 +2,12 @@ use rhai::Map as ScriptMap;
 use rhai::plugin::*;
 use serde_json::{Map, Value, json};
 
+use super::globals;
 use super::identity_providers::{changed_note, jwt_note};
 use super::keys::note_of;
 use super::options::{invalid, options, text};
 use super::request::unexpected;
 use super::tenants::Tenant;
-use super::{globals, local};
 use crate::event::Change;
 use crate::operation::{Effect, FailureKind, HeaderText, secret};
 use crate::playbook::{Call, ScriptError};
@@ -50,7 +50,7 @@ fn verify(call: &mut Call, tenant: &Tenant, user: ScriptMap, key: Option<ScriptM
     }
     put("jti", json!(globals::uuid(call)?));
     let arguments = json!({ "key": credentials.key, "kid": credentials.kid, "claims": claims });
-    let signed = local::ask(call, "tenantry.signJwt", arguments, Effect::Probe, subject.clone())?;
+    let signed = call.ask_local("tenantry.signJwt", Effect::Probe, subject.clone(), arguments)?;
     let Some(token) = secret::name(&signed["token"]) else {
         return Err(unexpected(call, "tenantry.signJwt", "a token"));
     };

@@ -19,7 +19,6 @@ mod identity_providers;
 mod keys;
 mod licenses;
 mod listing;
-mod local;
 mod login;
 mod operations;
 mod options;

@@ -9,6 +9,7 @@ use super::groups::Groups;
 use super::identity_providers::IdentityProviders;
 use super::licenses::Licenses;
 use super::listing::note;
+use super::options;
 use super::request::{Ask, text_of, unexpected};
 use super::roles::Roles;
 use super::spaces::Spaces;
@@ -16,7 +17,6 @@ use super::tenant_settings::{self, TenantSettings};
 use super::themes::Themes;
 use super::users::Users;
 use super::web_integrations::WebIntegrations;
-use super::{local, options};
 use crate::event::{Change, FieldChange};
 use crate::operation::{Effect, Failure, FailureKind, Host};
 use crate::playbook::{Call, ScriptError};
@@ -210,7 +210,7 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
 /// Asks the registry for the customer's tenant; a target may also pin one.
 fn look_up(call: &mut Call, wanted: &Wanted) -> Result<Known, ScriptError> {
     let arguments = json!({ "customer": wanted.code, "region": wanted.region });
-    let found = local::ask(call, LOOKUP, arguments, Effect::Read, wanted.subject())?;
+    let found = call.ask_local(LOOKUP, Effect::Read, wanted.subject(), arguments)?;
     match found["state"].as_str() {
         Some("known") => {
             let id = text_of(call, LOOKUP, &found, "id")?;
@@ -404,7 +404,7 @@ fn enter(call: &mut Call, wanted: &Wanted, host_name: &str) -> Result<Tenant, Sc
         "customer": wanted.code, "id": tenant.id(), "hostname": tenant.host_name(), "region": tenant.region(),
         "alias": document["hostnames"][1], "name": document["name"], "status": document["status"],
     });
-    local::ask(call, "tenantry.registry.adopt", arguments, Effect::Update, wanted.subject())?;
+    call.ask_local("tenantry.registry.adopt", Effect::Update, wanted.subject(), arguments)?;
     call.step(Change::Acted, format!("{}, adopted for {}", tenant.subject(), wanted.code), Vec::new());
     Ok(tenant)
 }
