@@ -44,7 +44,7 @@ pub(super) fn alias(call: &Call, given: &str, region: &str) -> Result<String, Sc
     if !(3..=63).contains(&label.len()) {
         return Err(invalid(
             call,
-            format!("the alias label `{label}` has {} characters; 3 to 63 are allowed", label.len()),
+            format!("the alias label `{label}` is {} long; 3 to 63 characters are allowed", label.len()),
             None,
         ));
     }

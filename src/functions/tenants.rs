@@ -167,7 +167,13 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
         Known::Tenant(tenant) => {
             let document = tenant.document(call)?;
             active(call, &tenant, &document)?;
-            call.step(Change::Unchanged, tenant.subject(), Vec::new());
+            let missing = unstamped(&tenant, &document, &stamp);
+            if missing.is_empty() {
+                call.step(Change::Unchanged, tenant.subject(), Vec::new());
+            } else {
+                tenant_settings::write(call, &tenant, &missing)?;
+                call.step(Change::Updated, tenant.subject(), from_nothing(missing));
+            }
             return Ok(tenant);
         }
         Known::Absent(absent) => absent,
@@ -202,9 +208,23 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
         tenant_settings::write(call, &tenant, &stamp)?;
     }
     prove(call, &tenant)?;
-    let fields = stamp.into_iter().map(|(field, after)| FieldChange { field, before: Value::Null, after }).collect();
-    call.step(Change::Created, tenant.subject(), fields);
+    call.step(Change::Created, tenant.subject(), from_nothing(stamp));
     Ok(tenant)
+}
+
+/// What of the stamp the tenant does not have, because the run that created it ended before it was set.
+fn unstamped(tenant: &Tenant, document: &Value, stamp: &Map<String, Value>) -> Map<String, Value> {
+    let label = tenant.host_name().split('.').next();
+    let missing = |field: &str| match field {
+        "alias" => document["hostnames"][1].is_null(),
+        // A tenant that nobody has named is called by its random host label.
+        _ => document["name"].as_str() == label,
+    };
+    stamp.iter().filter(|(field, _)| missing(field)).map(|(field, value)| (field.clone(), value.clone())).collect()
+}
+
+fn from_nothing(fields: Map<String, Value>) -> Vec<FieldChange> {
+    fields.into_iter().map(|(field, after)| FieldChange { field, before: Value::Null, after }).collect()
 }
 
 /// Asks the registry for the customer's tenant; a target may also pin one.

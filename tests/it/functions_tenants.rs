@@ -43,7 +43,7 @@ fn a_customer_must_say_who_it_is() {
 fn a_bad_alias_is_found_before_a_tenant_is_created() {
     let mut project = Project::new();
     for (alias, problem) in [
-        ("hb", "has 2 characters; 3 to 63 are allowed"),
+        ("hb", "is 2 long; 3 to 63 characters are allowed"),
         ("halyard-hb.us.qlikcloud.com", "is not in the tenant's region"),
         ("halyard_hb", "is not a host name's label"),
     ] {

@@ -207,6 +207,20 @@ fn what_a_playbook_does_not_permit_is_refused_before_it_is_sent() {
 }
 
 #[test]
+fn a_tenant_whose_name_could_not_be_set_is_taken_up_by_the_next_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = builder(&folder).build().unwrap();
+    let first = run(&host, "//! @permits tenants:create\ntenants::ensure(customer);");
+    assert_eq!(first.error.unwrap().failure.unwrap().code, "tenantry/not-permitted");
+    let second = run(&host, SPACE);
+    assert_eq!(second.status, RunStatus::Succeeded, "{:?}", second.error);
+    assert_eq!(second.tenant.as_ref().unwrap().url, "https://halyard-hb.eu.qlikcloud.com");
+    let listing = block_on(host.tenants("sandbox")).unwrap();
+    assert_eq!(listing.tenants.len(), 1);
+    assert_eq!(listing.tenants[0].created_by_run.as_ref(), Some(&first.run), "it is the first run's tenant");
+}
+
+#[test]
 fn the_example_runs() {
     // Beside the test binary's folder; `cargo test` builds the examples first.
     let folder = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples");

@@ -7,6 +7,7 @@ mod contract;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;
+mod functions_lookups;
 mod functions_people;
 mod functions_reference;
 mod functions_sign_in;
