@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 
 use crate::event::Step;
 use crate::interpreter::Interpreter;
-use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome};
+use crate::operation::{Effect, Failure, FailureKind, Key, Operation, Outcome};
 use crate::playbook::{Diagnostic, Progress, Session, Told};
 
 /// What a run did, counted.
@@ -21,6 +21,21 @@ pub(super) struct Counts {
     pub(super) reads: u32,
     pub(super) writes: u32,
     pub(super) probes: u32,
+}
+
+impl Counts {
+    /// Counts a request that was answered. One that a rule on this side forbade never went out.
+    fn add(&mut self, operation: &Operation, outcome: &Outcome) {
+        let forbidden = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Denied);
+        if forbidden || operation.request().is_none() {
+            return;
+        }
+        match operation.effect {
+            Effect::Read => self.reads += 1,
+            Effect::Probe => self.probes += 1,
+            Effect::Create | Effect::Update | Effect::Delete | Effect::Act => self.writes += 1,
+        }
+    }
 }
 
 /// What came of a session.
@@ -120,20 +135,8 @@ pub(super) async fn drive(
             break;
         }
         for (key, operation) in session.take_asked() {
-            let (effect, request) = (operation.effect, matches!(operation.call, Call::Request(_)));
-            let answer = performer.perform(key, operation);
-            if effect.is_write() {
-                writes.push(answer);
-            } else {
-                reads.push(answer);
-            }
-            if request {
-                match effect {
-                    Effect::Read => counts.reads += 1,
-                    Effect::Probe => counts.probes += 1,
-                    _ => counts.writes += 1,
-                }
-            }
+            let waiting = if operation.effect.is_write() { &writes } else { &reads };
+            waiting.push(performer.perform(key, operation));
         }
         let answered = match progress {
             Progress::Finished => break,
@@ -153,12 +156,14 @@ pub(super) async fn drive(
             },
         };
         if let Some((key, operation, outcome)) = answered {
+            counts.add(&operation, &outcome);
             listener.answered(&key, &operation, &outcome);
             session.answer(&key, outcome);
         }
     }
     drop(reads);
     while let Some((key, operation, outcome)) = writes.next().await {
+        counts.add(&operation, &outcome);
         listener.answered(&key, &operation, &outcome);
     }
     Driven { output: session.finish(), counts, changes }

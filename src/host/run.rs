@@ -26,7 +26,7 @@ pub struct RunReport {
     pub status: RunStatus,
     /// The customer's tenant, when there is one.
     pub tenant: Option<TenantSummary>,
-    /// Requests to Qlik Cloud: reads, writes and probes together. Tokens are not counted.
+    /// Requests to Qlik Cloud that ended: reads, writes and probes together. Tokens are not counted.
     pub requests: u32,
     /// Requests that changed nothing.
     pub reads: u32,

@@ -189,14 +189,13 @@ impl<I: Interpreter> Registered<I> {
     async fn create(&self, key: &Key, operation: &Operation, request: &Request) -> Outcome {
         let organization = self.organization()?.to_owned();
         self.may_create(&self.customer).await??;
-        let begun = Begun::begin(self, organization.clone(), key, operation).await?;
-        begun.goes_out();
+        Begun::begin(self, organization.clone(), key, operation).await?.goes_out();
         let answer = match self.inner.perform(key, operation).await {
             Ok(answer) => answer,
             Err(failure) if failure.may_have_acted() => return Err(self.unsettled(failure)),
             Err(failure) => {
-                let customer = self.customer.clone();
-                let settled = self.ask(move |registry| registry.settle_not_created(&organization, &customer)).await;
+                let (customer, run, key) = (self.customer.clone(), self.run.clone(), key.to_string());
+                let settled = self.ask(move |registry| registry.take_back(&organization, &customer, &run, &key)).await;
                 return Err(if settled.is_ok() { failure } else { self.unsettled(failure) });
             }
         };
@@ -332,6 +331,8 @@ struct Begun {
     registry: Registry,
     organization: String,
     customer: String,
+    run: String,
+    key: String,
     out: bool,
 }
 
@@ -347,7 +348,7 @@ impl Begun {
         layer
             .ask(move |state| {
                 state.begin_create(&organization, &customer, &run, &key, &digest)?;
-                Ok(Self { registry, organization, customer, out: false })
+                Ok(Self { registry, organization, customer, run, key, out: false })
             })
             .await
     }
@@ -362,10 +363,11 @@ impl Drop for Begun {
         if self.out {
             return;
         }
-        let (registry, organization, customer) =
-            (self.registry.clone(), std::mem::take(&mut self.organization), std::mem::take(&mut self.customer));
+        let registry = self.registry.clone();
+        let [organization, customer, run, key] =
+            [&mut self.organization, &mut self.customer, &mut self.run, &mut self.key].map(std::mem::take);
         let take_back = move || {
-            if let Err(error) = registry.settle_not_created(&organization, &customer) {
+            if let Err(error) = registry.take_back(&organization, &customer, &run, &key) {
                 tracing::warn!(%error, "an intent whose request was never sent could not be taken back");
             }
         };

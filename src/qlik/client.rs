@@ -253,6 +253,7 @@ impl<T: Transport> Client<T> {
                 _ if method == Method::GET || method == Method::HEAD => {}
                 StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {}
                 StatusCode::SEE_OTHER => {
+                    attempts.carried_out();
                     method = Method::GET;
                     body = Sendable::default();
                     headers.remove(CONTENT_TYPE);

@@ -94,8 +94,18 @@ impl Disclosed {
         for text in response.headers.values_mut() {
             self.mask(text);
         }
-        if let Payload::Json(value) = &mut response.payload {
-            self.hide_in_value(value);
+        match &mut response.payload {
+            Payload::Json(value) => self.hide_in_value(value),
+            Payload::Bytes(bytes) => {
+                if let Ok(text) = std::str::from_utf8(bytes) {
+                    let mut masked = text.to_owned();
+                    self.mask(&mut masked);
+                    if masked != text {
+                        *bytes = masked.into();
+                    }
+                }
+            }
+            Payload::Empty => {}
         }
     }
 
@@ -113,7 +123,16 @@ impl Disclosed {
                 }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide_in_value(item)),
-            Value::Object(map) => map.values_mut().for_each(|item| self.hide_in_value(item)),
+            Value::Object(map) => {
+                *map = std::mem::take(map)
+                    .into_iter()
+                    .map(|(mut key, mut item)| {
+                        self.mask(&mut key);
+                        self.hide_in_value(&mut item);
+                        (key, item)
+                    })
+                    .collect();
+            }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }

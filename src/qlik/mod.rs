@@ -13,6 +13,7 @@
 //! | 429 without | again, backing off | again, backing off |
 //! | 401, first time | again with a new token | again with a new token |
 //! | 401 of a disabled tenant, any other 4xx, 501 | refused | refused |
+//! | the page a 303 leads to fails, in whatever way | as above | unknown: it acted |
 //! | 408 | again, backing off | refused |
 //! | 500, 502, 503, 504 | again, backing off, not before `Retry-After` | unknown: it may have acted |
 //! | connection broken, answer cut short, no answer in time | again, backing off | unknown: it may have acted |

@@ -107,6 +107,7 @@ pub(super) struct Attempts<'a> {
     put_off: Duration,
     new_token: bool,
     doubtful: bool,
+    carried_out: bool,
 }
 
 impl<'a> Attempts<'a> {
@@ -122,7 +123,13 @@ impl<'a> Attempts<'a> {
             put_off: Duration::ZERO,
             new_token: false,
             doubtful: false,
+            carried_out: false,
         }
+    }
+
+    /// Notes that the server acted and sent us elsewhere for its answer (303): whatever comes of that, a write is over.
+    pub(super) fn carried_out(&mut self) {
+        self.carried_out |= self.is_write;
     }
 
     /// Which attempt is next, counted from 1.
@@ -137,6 +144,10 @@ impl<'a> Attempts<'a> {
 
     /// After a setback: how long to wait before the next attempt, or the failure that ends it.
     pub(super) fn after(&mut self, setback: Setback) -> Result<Duration, Failure> {
+        if self.carried_out {
+            self.doubtful = true;
+            return Err(self.conclude(setback.failure));
+        }
         let pause = match setback.remedy {
             Remedy::None => None,
             Remedy::Later(span) => {
@@ -171,13 +182,13 @@ impl<'a> Attempts<'a> {
         (self.made < self.policy.attempts && spent + pause <= self.policy.budget).then_some(pause)
     }
 
-    /// A refusal of a repeat says nothing about what an earlier attempt did.
+    /// A refusal of a repeat, or of what a redirect led to, says nothing about what was sent before.
     fn conclude(&self, mut failure: Failure) -> Failure {
         if self.doubtful && failure.kind != FailureKind::Unknown {
             failure.kind = FailureKind::Unknown;
             failure
                 .hint
-                .get_or_insert_with(|| "An earlier attempt was not answered and may have been carried out.".to_owned());
+                .get_or_insert_with(|| "What was sent before this answer may have been carried out.".to_owned());
         }
         failure
     }

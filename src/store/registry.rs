@@ -321,7 +321,7 @@ impl Registry {
         self.enter(organization, tenant)
     }
 
-    /// Settles an intent: no tenant was created. Says whether there was one. Durable when this returns.
+    /// Settles an intent whoever wrote it, because someone looked and there is no tenant. Says whether there was one. Durable when this returns.
     ///
     /// # Errors
     /// When the state file cannot be written.
@@ -333,6 +333,22 @@ impl Registry {
                 params![organization, customer],
             )?;
             Ok(Ok(settled > 0))
+        })
+    }
+
+    /// Takes back an intent that this run wrote at this key: its request was never sent, or was refused. One that another
+    /// run has written meanwhile stays. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the state file cannot be written.
+    pub fn take_back(&self, organization: &str, customer: &str, run: &str, key: &str) -> Result<bool, RegistryError> {
+        let [organization, customer, run, key] = [organization, customer, run, key].map(str::to_owned);
+        self.change(move |state| {
+            let taken = state.execute(
+                "DELETE FROM intents WHERE organization = ?1 AND customer = ?2 AND run = ?3 AND key = ?4",
+                params![organization, customer, run, key],
+            )?;
+            Ok(Ok(taken > 0))
         })
     }
 

@@ -197,6 +197,7 @@ fn what_a_playbook_does_not_permit_is_refused_before_it_is_sent() {
         &host,
         "//! @permits tenants:create tenants:update\nlet t = tenants::ensure(customer);\nt.spaces.ensure(\"A\", \"shared\");",
     );
+    assert_eq!(report.writes, 2, "a request that was not sent is not counted");
     let error = report.error.unwrap();
     assert_eq!(error.failure.unwrap().code, "tenantry/not-permitted");
     assert_eq!(error.site.unwrap().to_string(), "playbooks/test.rhai:3:10");

@@ -323,6 +323,28 @@ async fn redirects_end_and_a_write_is_not_turned_into_a_read() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_is_answered_by_a_303_is_over_whatever_the_page_says() {
+    let elsewhere = || Reply::status(303).header("location", "/api/v1/spaces/1");
+    for page in [
+        Reply::status(404),
+        Reply::status(401),
+        Reply::status(429).header("retry-after", "1"),
+        Reply::status(429),
+        Reply::status(502),
+        Reply::error(TransportErrorKind::Unreachable, false),
+        Reply::status(303).header("location", "https://evil.example/"),
+    ] {
+        let scripted = Scripted::list(vec![elsewhere(), page.clone()]);
+        let failure = once(&scripted, &create()).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Unknown, "{failure:?}");
+        let methods: Vec<Method> = scripted.asked().iter().map(|asked| asked.method.clone()).collect();
+        assert_eq!(methods, [Method::POST, Method::GET]);
+    }
+    let scripted = Scripted::list(vec![elsewhere(), Reply::ok()]);
+    once(&scripted, &create()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_next_page_is_followed_verbatim_but_never_off_the_host() {
     let settings = || Settings { addresses: Addresses::under("http://127.0.0.1:9/gate").unwrap(), ..settings() };
     let base = format!("http://127.0.0.1:9/gate/{TENANT}");
@@ -491,7 +513,7 @@ async fn a_refusal_after_a_doubtful_attempt_settles_nothing() {
     let scripted = Scripted::list(vec![Reply::error(TransportErrorKind::Broken, true), Reply::status(404)]);
     let failure = once(&scripted, &delete()).await.unwrap_err();
     assert_eq!((failure.kind, failure.status), (FailureKind::Unknown, Some(404)));
-    assert!(failure.hint.unwrap().contains("earlier attempt"));
+    assert!(failure.hint.unwrap().contains("may have been carried out"));
 }
 
 // Answers
@@ -697,6 +719,21 @@ async fn an_answer_cannot_make_up_a_reference_to_a_secret() {
             once(&Scripted::list(vec![Reply::raw(200, "application/json", body)]), &read()).await.unwrap_err();
         assert_eq!(failure.title, "the answer uses the reserved key `$secret`");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_any_form_gives_no_secret_back() {
+    let asked = with(operation("getAppMedia", Effect::Read, Method::POST, "/x"), |request| {
+        request.body = Body::Json(json!({ "n": secret::reference("jwt") }));
+    });
+    let scripted = Scripted::list(vec![
+        Reply::raw(200, "text/plain", "canary-signed-jwt!"),
+        Reply::json(200, json!({ "canary-signed-jwt": 1 })),
+    ]);
+    let client = Client::new(scripted, settings());
+    let text = perform(&client, &asked).await.unwrap();
+    assert_eq!(text.payload, tenantry::operation::Payload::Bytes("***!".into()));
+    assert_eq!(perform(&client, &asked).await.unwrap().json(), &json!({ "***": 1 }));
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,6 +52,19 @@ async fn an_intent_outlives_the_process_that_wrote_it() {
 }
 
 #[tokio::test]
+async fn a_run_takes_back_its_own_intent_only() {
+    let registry = Registry::in_memory(clock()).unwrap();
+    registry.begin_create("org", "harbour", "run-1", "0:createTenant#0", "d").unwrap();
+    // Someone said that the first creation came to nothing, and a second run began while the first still waited.
+    assert!(registry.settle_not_created("org", "harbour").unwrap());
+    registry.begin_create("org", "harbour", "run-2", "0:createTenant#0", "d").unwrap();
+    assert!(!registry.take_back("org", "harbour", "run-1", "0:createTenant#0").unwrap());
+    assert_eq!(registry.intent("org", "harbour").unwrap().unwrap().run, "run-2");
+    assert!(registry.take_back("org", "harbour", "run-2", "0:createTenant#0").unwrap());
+    assert_eq!(registry.intent("org", "harbour").unwrap(), None);
+}
+
+#[tokio::test]
 async fn settling_replaces_the_intent_by_the_tenant_in_one_step() {
     let (_folder, path) = folder();
     let registry = open(&path);
