@@ -37,6 +37,9 @@ pub enum Stop {
     /// The budget of operations is used up.
     #[error("the playbook asked for more than {0} operations")]
     Operations(u32),
+    /// The machine has no stack for another branch of a `parallel`.
+    #[error("the machine has no memory for another branch of `parallel`: {0}")]
+    Branch(String),
     /// A host function failed in a way that is a defect of the host.
     #[error("a host function failed unexpectedly: {0}")]
     Panicked(String),
@@ -60,6 +63,7 @@ impl Stop {
             Self::Panicked(_) => {
                 Some("this is a defect of the host or of a function its embedder registered: please report it")
             }
+            Self::Branch(_) => Some("run fewer customers at once, or allow the process more memory"),
             Self::Cancelled => None,
         }
     }
@@ -88,13 +92,13 @@ pub(crate) struct Shared {
     pub(super) customer: Dynamic,
     pub(super) verify: bool,
     pub(super) memory: Cell<isize>,
-    pub(super) modules: RefCell<HashMap<String, rhai::Shared<rhai::Module>>>,
     pub(super) output: RefCell<serde_json::Map<String, Value>>,
     steps: Cell<u64>,
     operations: Cell<u32>,
     script_time: Cell<Duration>,
     turn_began: Cell<Duration>,
     stop: RefCell<Option<Stop>>,
+    is_stopped: Cell<bool>,
     told: RefCell<Vec<Told>>,
     claims: RefCell<HashMap<(String, String), Vec<Claim>>>,
 }
@@ -113,13 +117,13 @@ impl Shared {
             customer,
             verify,
             memory: Cell::new(0),
-            modules: RefCell::default(),
             output: RefCell::default(),
             steps: Cell::new(0),
             operations: Cell::new(0),
             script_time: Cell::new(Duration::ZERO),
             turn_began: Cell::new(Duration::ZERO),
             stop: RefCell::new(None),
+            is_stopped: Cell::new(false),
             told: RefCell::default(),
             claims: RefCell::default(),
         }
@@ -146,6 +150,12 @@ impl Shared {
 
     pub(super) fn stop(&self, reason: Stop) {
         self.stop.borrow_mut().get_or_insert(reason);
+        self.is_stopped.set(true);
+    }
+
+    /// Whether the session ends; asked at every step.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.is_stopped.get()
     }
 
     pub(super) fn stopped(&self) -> Option<Stop> {
@@ -199,7 +209,10 @@ pub(crate) struct Branch {
     calls: Cell<u32>,
     notes: RefCell<BTreeMap<String, Value>>,
     loading: RefCell<Vec<String>>,
+    modules: RefCell<HashMap<String, Module>>,
 }
+
+type Module = rhai::Shared<rhai::Module>;
 
 impl Branch {
     pub(super) fn root() -> Rc<Self> {
@@ -209,6 +222,7 @@ impl Branch {
             calls: Cell::new(0),
             notes: RefCell::default(),
             loading: RefCell::default(),
+            modules: RefCell::default(),
         })
     }
 
@@ -221,6 +235,7 @@ impl Branch {
             calls: Cell::new(0),
             notes: RefCell::default(),
             loading: RefCell::default(),
+            modules: RefCell::default(),
         })
     }
 
@@ -263,6 +278,26 @@ impl Branch {
 
     pub(super) fn end_loading(&self) {
         self.loading.borrow_mut().pop();
+    }
+
+    /// A module that this branch, or one it descends from, has loaded.
+    ///
+    /// Loading runs the module's own statements, which may ask. So branches do not see each other's modules, and a
+    /// branch's keys do not depend on which was faster.
+    pub(super) fn module(&self, file: &str) -> Option<Module> {
+        match self.modules.borrow().get(file) {
+            Some(module) => Some(module.clone()),
+            None => self.parent.as_ref()?.module(file),
+        }
+    }
+
+    pub(super) fn set_module(&self, file: String, module: Module) {
+        self.modules.borrow_mut().insert(file, module);
+    }
+
+    /// The modules of a branch that is at its end.
+    pub(super) fn take_modules(&self) -> HashMap<String, Module> {
+        self.modules.take()
     }
 
     pub(super) fn absorb(&self, child: &Self) {

@@ -172,7 +172,7 @@ fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
             if let Some(diagnostic) = signature::unknown_property(&plain, engine) {
                 return diagnostic;
             }
-            Diagnostic::new(plain.strip_prefix("Runtime error: ").unwrap_or(&plain))
+            Diagnostic::new(plain)
         }
     }
 }
@@ -205,19 +205,16 @@ fn of_value(value: &Dynamic) -> Diagnostic {
         diagnostic.failure = Some(failure.clone());
         return diagnostic;
     }
-    if value.is_map() {
-        let json = super::value::to_json(value).map_or_else(|error| error.to_string(), |json| json.to_string());
-        return Diagnostic::new(json);
-    }
-    Diagnostic::new(value.to_string())
+    Diagnostic::new(super::natives::told(value).unwrap_or_else(|refused| unplaced(&refused)))
 }
 
 /// The error's text without its place, which the diagnostic shows itself.
 fn unplaced(error: &EvalAltResult) -> String {
     let text = error.to_string();
+    let text = text.strip_prefix("Runtime error: ").unwrap_or(&text);
     match text.rfind(" (line ") {
         Some(end) if text.ends_with(')') => text[..end].to_owned(),
-        _ => text,
+        _ => text.to_owned(),
     }
 }
 

@@ -136,6 +136,10 @@ fn progress() -> Option<Dynamic> {
 }
 
 fn budget(shared: &Rc<Shared>, steps: u64) -> Option<Stop> {
+    // A native function may have swallowed the error that was to end the branch: `sort` does so with its comparer's.
+    if shared.is_stopped() {
+        return shared.stopped();
+    }
     let limits = &shared.limits;
     let reason = if steps > limits.steps {
         Stop::Steps(limits.steps)
@@ -146,7 +150,7 @@ fn budget(shared: &Rc<Shared>, steps: u64) -> Option<Stop> {
     } else if steps.is_multiple_of(CLOCK_EVERY) && shared.script_time() > limits.script_time {
         Stop::Time(limits.script_time)
     } else {
-        return if steps.is_multiple_of(CLOCK_EVERY) { shared.stopped() } else { None };
+        return None;
     };
     shared.stop(reason.clone());
     Some(reason)

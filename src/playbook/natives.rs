@@ -12,7 +12,7 @@ use super::branch::{Stop, with_current};
 use super::call::ScriptError;
 use super::coroutine::{memory_is_metered, meter};
 use super::value::{MAX_DEPTH, ValueError, from_json, to_json};
-use super::{Secret, thrown::Thrown};
+use super::{Limits, Secret, thrown::Thrown};
 use crate::operation::secret;
 
 const BYTES_PER_VALUE: usize = std::mem::size_of::<Dynamic>();
@@ -27,7 +27,12 @@ fn room(bytes: usize) -> Result<(), ScriptError> {
             shared.termination()
         })
     });
-    refused.flatten().map_or(Ok(()), Err)
+    match refused {
+        Some(refused) => refused.map_or(Ok(()), Err),
+        // What was thrown is shown after its session has ended.
+        None if bytes > Limits::default().memory => Err("the value is too large to be shown".into()),
+        None => Ok(()),
+    }
 }
 
 fn size(number: INT) -> usize {
@@ -65,7 +70,7 @@ fn weight(value: &Dynamic) -> Result<usize, ScriptError> {
         }
         Ok(())
     }
-    let limit = with_current(|shared, _| shared.limits.memory).unwrap_or(usize::MAX);
+    let limit = with_current(|shared, _| shared.limits.memory).unwrap_or(Limits::default().memory);
     let mut total = 0;
     add(value, 0, limit, &mut total)?;
     Ok(total)
@@ -77,6 +82,15 @@ fn show(value: &Dynamic, quoted: bool) -> Result<String, ScriptError> {
     let mut text = String::new();
     write_value(value, quoted, &mut text);
     Ok(text)
+}
+
+/// What a script threw, as text for a person: a map as JSON, so that it can be read by programs too.
+pub(super) fn told(value: &Dynamic) -> Result<String, ScriptError> {
+    if value.is_map() {
+        room(weight(value)?.saturating_mul(2))?;
+        return to_json(value).map(|json| json.to_string()).map_err(wrong);
+    }
+    show(value, false)
 }
 
 fn write_value(value: &Dynamic, quoted: bool, out: &mut String) {
@@ -199,11 +213,28 @@ fn strings(engine: &mut Engine) {
         .register_fn("split", |text: &str, by: char| split(text, |text| text.split(by).map(piece).collect()))
         .register_fn("split_rev", |text: &str, by: &str| split(text, |text| text.rsplit(by).map(piece).collect()))
         .register_fn("split_rev", |text: &str, by: char| split(text, |text| text.rsplit(by).map(piece).collect()))
+        .register_fn("split", |text: &str, by: &str, most: INT| {
+            split(text, |text| text.splitn(pieces(most), by).map(piece).collect())
+        })
+        .register_fn("split", |text: &str, by: char, most: INT| {
+            split(text, |text| text.splitn(pieces(most), by).map(piece).collect())
+        })
+        .register_fn("split_rev", |text: &str, by: &str, most: INT| {
+            split(text, |text| text.rsplitn(pieces(most), by).map(piece).collect())
+        })
+        .register_fn("split_rev", |text: &str, by: char, most: INT| {
+            split(text, |text| text.rsplitn(pieces(most), by).map(piece).collect())
+        })
         .register_fn("to_chars", |text: &str| split(text, |text| text.chars().map(Dynamic::from).collect()))
         .register_fn("to_blob", |text: &str| -> Result<Blob, ScriptError> {
             room(text.len())?;
             Ok(text.as_bytes().to_vec())
         });
+}
+
+/// Into how many pieces at most, as Rhai counts: at least one.
+fn pieces(most: INT) -> usize {
+    size(most).max(1)
 }
 
 fn piece(text: &str) -> Dynamic {

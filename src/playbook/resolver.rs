@@ -139,7 +139,7 @@ impl ModuleResolver for ProjectResolver {
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
         let at = |message: String| Box::new(EvalAltResult::ErrorRuntime(message.into(), position));
         let file = self.locate(global.source(), path).map_err(at)?;
-        if let Some(module) = with_current(|shared, _| shared.modules.borrow().get(&file).cloned()).flatten() {
+        if let Some(module) = with_current(|_, branch| branch.module(&file)).flatten() {
             return Ok(module);
         }
         let module = self.load(engine, global, &mut Scope::new(), path, &file).map_err(|mut error| {
@@ -148,7 +148,7 @@ impl ModuleResolver for ProjectResolver {
             }
             error
         })?;
-        let _ = with_current(|shared, _| shared.modules.borrow_mut().insert(file, module.clone()));
+        let _ = with_current(|_, branch| branch.set_module(file, module.clone()));
         Ok(module)
     }
 }

@@ -181,6 +181,13 @@ impl Session {
         self.leftovers.push(Box::new(leftover));
     }
 
+    fn leave_modules(&mut self, index: usize) {
+        let modules = self.nodes[index].branch.take_modules();
+        if !modules.is_empty() {
+            self.leave(modules);
+        }
+    }
+
     /// Runs one branch until it suspends or ends.
     fn turn(&mut self, index: usize, input: Resume) -> Option<Turn> {
         let node = &mut self.nodes[index];
@@ -254,16 +261,14 @@ impl Session {
                 });
                 self.ready.push_back(place);
             }
-            Err(error) => {
-                let ended = Ended::Panicked(format!("no stack for a branch: {error}"));
-                self.child_ended(parent, index, ended);
-            }
+            Err(error) => self.shared.stop(Stop::Branch(error.to_string())),
         }
     }
 
     fn ended(&mut self, index: usize, ended: Ended) {
         self.nodes[index].fiber = None;
         self.nodes[index].state = State::Done;
+        self.leave_modules(index);
         if let Ended::Panicked(message) = &ended {
             self.shared.stop(Stop::Panicked(message.clone()));
         }
@@ -325,15 +330,16 @@ impl Session {
         self.ready.clear();
         // A branch's stack may hold what its children borrow, so children end first; they always come later in `nodes`.
         for index in (0..self.nodes.len()).rev() {
-            if let State::Joining { waiting, ended, .. } = std::mem::replace(&mut self.nodes[index].state, State::Done)
-            {
-                // Branches that never began borrow from this one's stack: they go before it does.
-                let _ = on_own_stack(move || drop((waiting, ended)));
+            // Branches that never began borrow from this one's stack: they go before it does.
+            let state = std::mem::replace(&mut self.nodes[index].state, State::Done);
+            if matches!(state, State::Joining { .. } | State::Ready(Resume::Joined(_))) {
+                let _ = on_own_stack(move || drop(state));
             }
             if self.nodes[index].fiber.as_ref().is_none_or(Fiber::is_done) {
                 continue;
             }
             let turn = self.turn(index, Resume::Stop);
+            self.leave_modules(index);
             // A fiber that suspends in spite of the stop keeps its stack for ever rather than being torn down.
             if let (Some(Turn::Suspended(_)), Some(fiber)) = (&turn, self.nodes[index].fiber.take()) {
                 std::mem::forget(fiber);
@@ -356,7 +362,7 @@ impl Drop for Session {
         if self.result.is_none() {
             self.stop(Stop::Cancelled);
         }
-        let leftovers = (std::mem::take(&mut self.leftovers), self.result.take(), self.shared.modules.take());
+        let leftovers = (std::mem::take(&mut self.leftovers), self.result.take());
         let _ = on_own_stack(move || drop(leftovers));
     }
 }

@@ -91,11 +91,11 @@ pub fn from_json(value: &Value) -> Result<Dynamic, ValueError> {
     convert(value, 0, &|container, _| container)
 }
 
-/// The script form of the customer's values, which are read over and over: large parts are shared, so that a copy of
-/// the whole is cheap, and what is shared cannot be written to.
+/// The script form of the customer's values, which are read over and over: a script gets a copy at each access, so in
+/// a large customer what lies deep is shared, and what is shared cannot be written to.
 ///
-/// Small parts are not shared. Rhai locks a shared value while one of its methods runs, so a closure that looks at what
-/// is being mapped, or a branch that does so meanwhile, would be refused.
+/// The lists and maps at the top are never shared. Rhai locks a shared value while one of its methods runs, so a closure
+/// that looks at what is being mapped, or a branch that does so meanwhile, would be refused.
 ///
 /// # Errors
 /// As [`from_json`]; also when it holds a secret reference, which only the host may write.
@@ -103,12 +103,13 @@ pub fn from_json_read_only(value: &Value) -> Result<Dynamic, ValueError> {
     if secret::holds_key(value) {
         return Err(ValueError::Reserved);
     }
-    convert(value, 0, &|container, size| {
-        if size > SHARED_FROM { container.into_read_only().into_shared() } else { container }
+    let large = size(value) > SHARED_FROM;
+    convert(value, 0, &|container, depth| {
+        if large && depth >= 2 { container.into_read_only().into_shared() } else { container }
     })
 }
 
-/// From how many values on a part of the customer is shared.
+/// A customer of more values than this is large.
 const SHARED_FROM: usize = 256;
 
 fn size(value: &Value) -> usize {
@@ -135,14 +136,14 @@ fn convert(value: &Value, depth: usize, wrap: &impl Fn(Dynamic, usize) -> Dynami
         },
         Value::Array(items) => {
             let items = items.iter().map(|item| convert(item, depth + 1, wrap));
-            wrap(Dynamic::from_array(items.collect::<Result<Array, _>>()?), size(value))
+            wrap(Dynamic::from_array(items.collect::<Result<Array, _>>()?), depth)
         }
         Value::Object(_) if secret::name(value).is_some() => {
             Dynamic::from(Secret::new(secret::name(value).unwrap_or_default()))
         }
         Value::Object(map) => {
             let entries = map.iter().map(|(key, item)| Ok((key.as_str().into(), convert(item, depth + 1, wrap)?)));
-            wrap(Dynamic::from_map(entries.collect::<Result<Map, ValueError>>()?), size(value))
+            wrap(Dynamic::from_map(entries.collect::<Result<Map, ValueError>>()?), depth)
         }
     })
 }
