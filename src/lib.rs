@@ -43,3 +43,8 @@ pub use playbook::{Diagnostic, MeteredAllocator};
 pub use project::{Customer, InputError, Problem, Project, SETTINGS_FILE};
 pub use sandbox::{OpenError as SandboxError, Sandbox, Settings as SandboxSettings, listen as listen_for_sandbox};
 pub use store::{Environment, Intent, Tenant};
+
+/// Its Rust is compiled like any other example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

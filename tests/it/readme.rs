@@ -1,69 +1,158 @@
-//! What the README and the pages in docs tell people to type is typed here.
+//! What the README and the pages in docs tell people to type is typed here, in the order in which they read it.
 
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
 
-use crate::support::command_line::{Ended, Folder, signal};
+use regex::Regex;
+use serde_json::Value;
 
-/// Fenced blocks of one language, each with the text before it.
-fn blocks(text: &str, language: &str) -> Vec<(String, String)> {
+use crate::support::command_line::{Ended, Folder, Served, exchange};
+
+/// Commands that are not run here, and why.
+const NOT_RUN: [(&str, &str); 2] = [
+    ("cargo test", "this very run"),
+    ("cargo run --example embed", "`host::the_example_runs` runs it and reads what it prints"),
+];
+/// What a fence may be called: each is looked after below, but for `rust,no_run`, which rustdoc compiles.
+const LANGUAGES: [&str; 6] = ["jinja", "rhai", "rust,no_run", "sh", "text", "toml"];
+const PROGRAM: &str = "cargo run --release -- ";
+
+/// A fenced block, with the text between it and the one before.
+struct Block {
+    language: String,
+    before: String,
+    body: String,
+}
+
+impl Block {
+    /// The file that the text before says to save it as.
+    fn file(&self) -> &str {
+        let text = self.before.rsplit(" as `").next().unwrap();
+        text.split('`').next().filter(|name| name.contains('/')).unwrap_or_else(|| panic!("save where? {}", self.body))
+    }
+}
+
+fn blocks(text: &str) -> Vec<Block> {
     let mut found = Vec::new();
     let mut before = String::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        let Some(fence) = line.strip_prefix("```") else {
+        let Some(language) = line.strip_prefix("```") else {
             before.push_str(line);
             before.push('\n');
             continue;
         };
         let body: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
-        if fence == language {
-            found.push((std::mem::take(&mut before), body.join("\n")));
-        }
+        found.push(Block { language: language.to_owned(), before: std::mem::take(&mut before), body: body.join("\n") });
     }
     found
 }
 
-fn page(name: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The file that the text before a block says to save it as.
-fn file_name(before: &str) -> &str {
-    before.rsplit("Save it as `").next().and_then(|rest| rest.split('`').next()).unwrap()
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// Name and text of the README and of every page in docs.
+fn pages() -> Vec<(PathBuf, String)> {
+    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect();
+    paths.push(root().join("README.md"));
+    paths.into_iter().map(|path| (path.clone(), std::fs::read_to_string(path).unwrap())).collect()
+}
+
+/// A reader who does what the README says, with two terminals.
+struct Person {
+    project: Folder,
+    /// What runs in the other terminal.
+    served: Option<Served>,
+    token: String,
+}
+
+impl Person {
+    fn types(&mut self, command: &str) {
+        if NOT_RUN.iter().any(|(known, _)| *known == command) {
+            return;
+        }
+        if command.starts_with("curl ") {
+            return self.curl(command);
+        }
+        let arguments = command.strip_prefix(PROGRAM).unwrap_or_else(|| panic!("nobody runs `{command}`"));
+        if let Some(arguments) = arguments.strip_prefix("sandbox") {
+            // Its usual port may be taken here.
+            self.served = Some(Served::start(&self.project, arguments));
+            return;
+        }
+        if let Some(served) = self.served.take() {
+            assert_eq!(served.end().0, Some(0));
+        }
+        let ended = self.project.run(arguments);
+        assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+    }
+
+    /// Sends what curl would: not every machine has it.
+    fn curl(&mut self, command: &str) {
+        let address = self.served.as_ref().expect("a server runs").text("url").trim_start_matches("http://");
+        let command = command.replace("127.0.0.1:8080", address).replace("TOKEN", &self.token);
+        let words: Vec<String> = Regex::new(r#""([^"]*)"|(\S+)"#)
+            .unwrap()
+            .captures_iter(&command)
+            .map(|found| found.get(1).or(found.get(2)).unwrap().as_str().to_owned())
+            .collect();
+        let (mut path, mut data, mut headers) = (None, Vec::new(), Vec::new());
+        let mut words = words.iter().map(String::as_str).skip(1);
+        while let Some(word) = words.next() {
+            match word {
+                "-s" => {}
+                "-d" => data.push(words.next().unwrap()),
+                "-H" => headers.push(words.next().unwrap()),
+                url => path = Some(url.strip_prefix(&format!("http://{address}")).unwrap()),
+            }
+        }
+        let method = if data.is_empty() { "GET" } else { "POST" };
+        let request = format!("{method} {}", path.unwrap());
+        let (head, body) = exchange(address, &request, &headers, &data.join("&"));
+        assert!(head.starts_with("HTTP/1.1 200"), "{command}: {head}");
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        if let Some(token) = answer["access_token"].as_str() {
+            token.clone_into(&mut self.token);
+        }
+    }
 }
 
 #[test]
 fn the_readmes_commands_do_what_it_says() {
-    let (readme, project) = (page("README.md"), Folder::stock());
-    for (before, playbook) in blocks(&readme, "rhai") {
-        project.write(file_name(&before), &playbook);
-    }
-    let commands: Vec<String> = blocks(&readme, "sh").into_iter().map(|(_, command)| command).collect();
-    assert!(commands.len() >= 5 && commands.iter().all(|command| command.lines().count() == 1), "{commands:?}");
-    for command in commands {
-        // This very run.
-        if command == "cargo test" {
-            continue;
+    let mut person = Person { project: Folder::stock(), served: None, token: String::new() };
+    let mut commands = 0;
+    for block in blocks(&readme()) {
+        match block.language.as_str() {
+            "sh" => {
+                for command in block.body.lines() {
+                    person.types(command);
+                    commands += 1;
+                }
+            }
+            "rhai" | "jinja" => drop(person.project.write(block.file(), &block.body)),
+            _ => {}
         }
-        let arguments = command.strip_prefix("cargo run --release -- ").unwrap_or_else(|| panic!("{command}"));
-        if arguments == "sandbox" {
-            // Its usual port may be taken here.
-            let mut child = project.command("sandbox --port 0 --json").stdout(Stdio::piped()).spawn().unwrap();
-            let mut line = String::new();
-            let out = child.stdout.take().unwrap();
-            std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).unwrap();
-            signal(&child, "INT");
-            assert!(child.wait().unwrap().success() && line.contains("http://127.0.0.1:"), "{line}");
-            continue;
-        }
-        let ended = project.run(arguments);
-        assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
     }
+    assert!(commands >= 10, "only {commands} commands were found");
+    let project = person.project;
     let again = project.run("run playbooks/onboard.rhai --customers customers/ --json");
     let writes: Vec<u64> =
         again.json()["runs"].as_array().unwrap().iter().map(|run| run["writes"].as_u64().unwrap()).collect();
     assert_eq!(writes, [0, 0, 0], "the first command again");
+    let welcome = project.run("run playbooks/welcome.rhai --customer customers/harbour.yaml");
+    assert!(welcome.error.contains("Welcome, Harbour Logistics: your analytics are at https://"), "{welcome:?}");
+    // The error it shows is the one that comes.
+    let staging = project.path().join("playbooks/staging.rhai");
+    let broken = std::fs::read_to_string(&staging).unwrap().replace("spaces.ensure", "spaces.ensur");
+    std::fs::write(&staging, broken).unwrap();
+    let ended = project.run("run playbooks/staging.rhai --customer customers/harbour.yaml --quiet");
+    let shown: Vec<Block> = blocks(&readme()).into_iter().filter(|block| block.language == "text").collect();
+    assert_eq!(shown.iter().map(|block| block.body.as_str()).collect::<Vec<_>>(), [ended.error.trim_end()]);
 }
 
 #[test]
@@ -72,11 +161,10 @@ fn a_change_of_a_customer_is_all_that_is_written() {
     assert_eq!(project.run("run playbooks/onboard.rhai --customers customers/ --quiet").code, Some(0));
     let file = project.path().join("customers/harbour.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
-    std::fs::write(&file, text.replace("- { name: Staging, type: shared }", "- { name: Workshop, type: shared }"))
-        .unwrap();
+    assert!(text.contains("accent: \"#F2A104\""));
+    std::fs::write(&file, text.replace("accent: \"#F2A104\"", "accent: \"#D1495B\"")).unwrap();
     let ended = project.run("run playbooks/onboard.rhai --customers customers/ --json");
-    let changes: Vec<String> = changes(&ended);
-    assert_eq!(changes, ["created space \"Workshop\""]);
+    assert_eq!(changes(&ended), ["updated theme \"hb-theme\""]);
 }
 
 fn changes(ended: &Ended) -> Vec<String> {
@@ -88,19 +176,54 @@ fn changes(ended: &Ended) -> Vec<String> {
 }
 
 #[test]
-fn the_pages_in_docs_tell_nobody_to_type_anything_else() {
-    for name in ["docs/architecture.md", "docs/benchmarks.md"] {
-        assert!(blocks(&page(name), "sh").is_empty(), "{name}: run its commands here");
+fn no_page_tells_anybody_to_type_what_is_not_run() {
+    let inline = Regex::new(r"`((?:cargo|tenantry) [^`\n]+)`").unwrap();
+    for (path, text) in pages() {
+        for Block { language, body, .. } in blocks(&text) {
+            assert!(LANGUAGES.contains(&language.as_str()), "{}: who runs ```{language}?", path.display());
+            assert!(language != "sh" || path.ends_with("README.md"), "{}: run here: {body}", path.display());
+        }
+        // Within a sentence: a benchmark takes minutes and asserts nothing, but it must be there.
+        for command in inline.captures_iter(&text).map(|found| found.get(1).unwrap().as_str().to_owned()) {
+            let named = |prefix: &str| command.strip_prefix(prefix).map(|name| format!("{name}.rs"));
+            let there = if let Some(file) = named("cargo bench --bench ") {
+                root().join("benches").join(file).is_file()
+            } else if let Some(file) = named("cargo test --test it ") {
+                root().join("tests/it").join(file).is_file()
+            } else {
+                is_understood(&command)
+            };
+            assert!(there, "{}: `{command}`", path.display());
+        }
     }
+}
+
+/// Whether the program knows a command with such arguments: it then gets as far as a project that has nothing.
+fn is_understood(command: &str) -> bool {
+    let Some(arguments) = command.strip_prefix("tenantry ") else { return false };
+    arguments == "--help" || arguments == "sandbox" || Folder::empty().run(arguments).code == Some(4)
 }
 
 #[test]
 fn the_settings_of_a_real_organization_are_settings() {
     let project = Folder::stock();
-    for (_, settings) in blocks(&page("README.md"), "toml") {
-        project.add_settings(&settings);
+    for block in blocks(&readme()) {
+        if block.language == "toml" {
+            project.add_settings(&block.body);
+        }
     }
     let ended = project.run("tenants list --target prod");
-    // They are understood; only the secret is missing here.
-    assert!(ended.error.contains("op") && !ended.error.contains("unknown"), "{ended:?}");
+    // They are understood; only the vault is missing here.
+    assert!(ended.error.starts_with("error: secret `target/prod/license_key`: command `op`"), "{ended:?}");
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_program() {
+    let (help, readme) = (Folder::empty().run("--help").out, readme());
+    let table = help.split_once("Exit codes:\n").unwrap().1.split("\n\n").next().unwrap();
+    for line in table.lines() {
+        let (code, meaning) = line.trim().split_once("  ").unwrap();
+        assert!(readme.contains(&format!("| {code} | {meaning} |")), "{line}");
+    }
+    assert_eq!(table.lines().count(), 9);
 }

@@ -1,6 +1,7 @@
 //! The program itself, run as a person or a script would run it.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
@@ -128,6 +129,24 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// One plain request, as curl sends it, sharing nothing with the library. Gives head and body of the answer.
+pub(crate) fn exchange(address: &str, request: &str, headers: &[&str], body: &str) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let headers: String = headers.iter().flat_map(|header| [header, "\r\n"]).collect();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Type: \
+         application/x-www-form-urlencoded\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).unwrap(), body)
 }
 
 /// Sends a signal to a process of this test.
