@@ -1,6 +1,7 @@
 //! Behaviour through the public face. One binary, one module per topic.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod any_input;
 mod cli_cases;
 mod cli_run;
 mod contract;
