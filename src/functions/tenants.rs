@@ -178,6 +178,13 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
         }
         Known::Absent(absent) => absent,
     };
+    if stamp.is_empty() {
+        return Err(options::invalid(
+            call,
+            "the customer has neither `name` nor `alias`",
+            Some("give it one: without it another machine cannot find its tenant and would make a second".to_owned()),
+        ));
+    }
     if absent["list"].as_bool() == Some(true)
         && let Some(host_name) = listed(call, &wanted, &stamp)?
     {

@@ -40,6 +40,15 @@ fn a_customer_must_say_who_it_is() {
 }
 
 #[test]
+fn a_tenant_that_could_not_be_found_again_is_not_created() {
+    let mut project = Project::new();
+    project.customer = json!({ "code": "hb", "region": "eu" });
+    let report = project.play("tenants::ensure(customer);");
+    assert!(report.failure().contains("neither `name` nor `alias`"), "{}", report.failure());
+    assert!(report.writes().is_empty());
+}
+
+#[test]
 fn a_bad_alias_is_found_before_a_tenant_is_created() {
     let mut project = Project::new();
     for (alias, problem) in [
