@@ -62,7 +62,15 @@ pub(super) fn alias(call: &Call, given: &str, region: &str) -> Result<String, Sc
 /// Patches the tenant and keeps its noted document in step.
 pub(super) fn write(call: &mut Call, tenant: &Tenant, fields: &Map<String, Value>) -> Result<(), ScriptError> {
     let patch = replace(fields.iter().map(|(field, value)| (path(field), value)));
-    tenant.ask("patchTenant", subject(tenant)).var("tenantId", tenant.id()).json(patch).send(call)?;
+    let ask = tenant.ask("patchTenant", subject(tenant)).var("tenantId", tenant.id()).json(patch);
+    if let Err(mut failure) = ask.attempt(call)? {
+        if failure.status == Some(400) && fields.contains_key("alias") {
+            let hint =
+                "an alias must be free in its whole region: choose another and run again; the tenant itself stays";
+            failure.hint.get_or_insert_with(|| hint.to_owned());
+        }
+        return Err(call.throw(failure));
+    }
     let mut document = tenant.document(call)?;
     for (field, value) in fields {
         if field == "alias" {

@@ -155,6 +155,8 @@ impl Wanted {
 /// What the host knows of a customer's tenant.
 enum Known {
     Tenant(Tenant),
+    /// The one tenant the target is.
+    Pinned(Tenant),
     /// None, and what creating one needs.
     Absent(Value),
 }
@@ -166,14 +168,16 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
     let absent = match look_up(call, &wanted)? {
         Known::Tenant(tenant) => {
             let document = tenant.document(call)?;
-            active(call, &tenant, &document)?;
-            let missing = unstamped(&tenant, &document, &stamp);
-            if missing.is_empty() {
+            active(call, tenant.host_name(), &document)?;
+            if !finish_stamp(call, &tenant, &document, stamp)? {
                 call.step(Change::Unchanged, tenant.subject(), Vec::new());
-            } else {
-                tenant_settings::write(call, &tenant, &missing)?;
-                call.step(Change::Updated, tenant.subject(), from_nothing(missing));
             }
+            return Ok(tenant);
+        }
+        Known::Pinned(tenant) => {
+            let document = tenant.document(call)?;
+            active(call, tenant.host_name(), &document)?;
+            call.step(Change::Unchanged, tenant.subject(), Vec::new());
             return Ok(tenant);
         }
         Known::Absent(absent) => absent,
@@ -188,7 +192,10 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
     if absent["list"].as_bool() == Some(true)
         && let Some(host_name) = listed(call, &wanted, &stamp)?
     {
-        return enter(call, &wanted, &host_name);
+        let tenant = enter(call, &wanted, &host_name)?;
+        let document = tenant.document(call)?;
+        finish_stamp(call, &tenant, &document, stamp)?;
+        return Ok(tenant);
     }
     if absent["create"].as_bool() == Some(false) {
         let why = absent["why"].as_str().unwrap_or("no tenant can be created here");
@@ -219,15 +226,26 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
     Ok(tenant)
 }
 
-/// What of the stamp the tenant does not have, because the run that created it ended before it was set.
-fn unstamped(tenant: &Tenant, document: &Value, stamp: &Map<String, Value>) -> Map<String, Value> {
+/// Sets the name and the alias that a tenant never got, because the run that created it ended before it was set; says
+/// whether there was any. Those it has are left alone: they may be meant so.
+fn finish_stamp(
+    call: &mut Call,
+    tenant: &Tenant,
+    document: &Value,
+    mut stamp: Map<String, Value>,
+) -> Result<bool, ScriptError> {
     let label = tenant.host_name().split('.').next();
-    let missing = |field: &str| match field {
+    stamp.retain(|field, _| match field.as_str() {
         "alias" => document["hostnames"][1].is_null(),
         // A tenant that nobody has named is called by its random host label.
         _ => document["name"].as_str() == label,
-    };
-    stamp.iter().filter(|(field, _)| missing(field)).map(|(field, value)| (field.clone(), value.clone())).collect()
+    });
+    if stamp.is_empty() {
+        return Ok(false);
+    }
+    tenant_settings::write(call, tenant, &stamp)?;
+    call.step(Change::Updated, tenant.subject(), from_nothing(stamp));
+    Ok(true)
 }
 
 fn from_nothing(fields: Map<String, Value>) -> Vec<FieldChange> {
@@ -247,7 +265,7 @@ fn look_up(call: &mut Call, wanted: &Wanted) -> Result<Known, ScriptError> {
         }
         Some("pinned") => {
             let host_name = text_of(call, LOOKUP, &found, "hostname")?;
-            at(call, &host_name).map(|(tenant, _)| Known::Tenant(tenant))
+            at(call, &host_name).map(|(tenant, _)| Known::Pinned(tenant))
         }
         Some("absent") => Ok(Known::Absent(found)),
         Some("unsettled") => {
@@ -293,24 +311,35 @@ fn listed(call: &mut Call, wanted: &Wanted, stamp: &Map<String, Value>) -> Resul
     let host_names = |tenant: &Value| -> Vec<String> {
         tenant["hostnames"].as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };
-    let alive: Vec<Value> = all
+    let here: Vec<Value> = all
         .into_iter()
-        .filter(|tenant| tenant["status"].as_str() == Some("active"))
+        .filter(|tenant| tenant["status"].as_str() != Some("deleted"))
         .filter(|tenant| host_names(tenant).first().is_some_and(|name| name.ends_with(&domain)))
         .collect();
-    let by_alias: Vec<&Value> = alive
+    // Also a tenant that is out of service keeps its alias: a new one could not have it. Its name may be used again.
+    let by_alias: Vec<&Value> = here
         .iter()
         .filter(|tenant| alias.is_some_and(|alias| host_names(tenant).iter().any(|name| name == alias)))
         .collect();
     let found = if by_alias.is_empty() {
-        let same = |tenant: &&Value| wanted.name.is_some() && tenant["name"].as_str() == wanted.name.as_deref();
-        alive.iter().filter(same).collect()
+        let same = |tenant: &&Value| {
+            tenant["status"].as_str() == Some("active")
+                && wanted.name.is_some()
+                && tenant["name"].as_str() == wanted.name.as_deref()
+        };
+        here.iter().filter(same).collect()
     } else {
         by_alias
     };
     match found[..] {
         [] => Ok(None),
-        [one] => Ok(host_names(one).into_iter().next()),
+        [one] => {
+            let host_name = host_names(one).into_iter().next();
+            if let Some(host_name) = &host_name {
+                active(call, host_name, one)?;
+            }
+            Ok(host_name)
+        }
         _ => {
             let names: Vec<String> = found.iter().filter_map(|tenant| host_names(tenant).into_iter().next()).collect();
             Err(call.throw(
@@ -343,16 +372,12 @@ fn prove(call: &mut Call, tenant: &Tenant) -> Result<(), ScriptError> {
     ))
 }
 
-fn active(call: &Call, tenant: &Tenant, document: &Value) -> Result<(), ScriptError> {
+fn active(call: &Call, host_name: &str, document: &Value) -> Result<(), ScriptError> {
     match document["status"].as_str() {
         None | Some("active") => Ok(()),
         Some(status) => Err(call.throw(
-            Failure::new(
-                FailureKind::Refused,
-                "tenantry/tenant-not-active",
-                format!("{} is {status}", tenant.host_name()),
-            )
-            .hint("reactivate it first, or adopt another tenant for this customer"),
+            Failure::new(FailureKind::Refused, "tenantry/tenant-not-active", format!("{host_name} is {status}"))
+                .hint("reactivate it first, or adopt another tenant for this customer"),
         )),
     }
 }
@@ -394,7 +419,7 @@ fn get(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
     }
     let wanted = Wanted::read(call, customer)?;
     match look_up(call, &wanted)? {
-        Known::Tenant(tenant) => Ok(tenant),
+        Known::Tenant(tenant) | Known::Pinned(tenant) => Ok(tenant),
         Known::Absent(_) => Err(call.throw(
             Failure::new(
                 FailureKind::Denied,
@@ -411,11 +436,11 @@ fn get(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
 fn adopt(call: &mut Call, customer: &Dynamic, host_name: &str) -> Result<Tenant, ScriptError> {
     let wanted = Wanted::read(call, customer)?;
     call.claim("tenants", &wanted.subject())?;
-    if let Known::Tenant(tenant) = look_up(call, &wanted)? {
+    if let Known::Tenant(tenant) | Known::Pinned(tenant) = look_up(call, &wanted)? {
         let document = tenant.document(call)?;
         let is_it = document["hostnames"].as_array().is_some_and(|names| names.iter().any(|name| name == host_name));
         if is_it || tenant.host_name() == host_name {
-            active(call, &tenant, &document)?;
+            active(call, tenant.host_name(), &document)?;
             call.step(Change::Unchanged, tenant.subject(), Vec::new());
             return Ok(tenant);
         }
@@ -426,7 +451,7 @@ fn adopt(call: &mut Call, customer: &Dynamic, host_name: &str) -> Result<Tenant,
 /// Enters the tenant at this host name into the registry as the customer's.
 fn enter(call: &mut Call, wanted: &Wanted, host_name: &str) -> Result<Tenant, ScriptError> {
     let (tenant, document) = at(call, host_name)?;
-    active(call, &tenant, &document)?;
+    active(call, tenant.host_name(), &document)?;
     let arguments = json!({
         "customer": wanted.code, "id": tenant.id(), "hostname": tenant.host_name(), "region": tenant.region(),
         "alias": document["hostnames"][1], "name": document["name"], "status": document["status"],
@@ -447,7 +472,8 @@ pub(super) fn methods() -> Module {
 #[export_module]
 #[allow(clippy::unwrap_used, reason = "in what Rhai generates")]
 mod namespace {
-    /// The customer's tenant: the one in the registry, else a new one.
+    /// The customer's tenant: the one in the registry, else the one in the organization's list that has its alias or its
+    /// name, else a new one.
     ///
     /// A new tenant gets the customer's name and alias at once, so that it can be told apart from a stray one. A target
     /// that pins a tenant always gives that one.

@@ -314,7 +314,12 @@ impl<T: Transport> Client<T> {
 
     /// Reads an answer that says no, and pauses the lane when it was one too many.
     pub(super) fn setback(&self, base: &Base, quota: &Quota, incoming: &Incoming, is_write: bool) -> Setback {
-        let failure = answer::refusal(incoming, is_write);
+        let mut failure = answer::refusal(incoming, is_write);
+        if answer::is_disabled_tenant(&failure) {
+            let hint =
+                format!("{} is deactivated: reactivate it first, or adopt another tenant for the customer.", base.host);
+            failure.hint = Some(hint);
+        }
         let asked = || answer::retry_after(&incoming.headers, &failure, self.settings.clock.now());
         let remedy = match incoming.status {
             StatusCode::TOO_MANY_REQUESTS => match asked() {

@@ -138,3 +138,51 @@ fn the_organization_is_looked_through_before_a_tenant_is_created() {
     assert!(report.writes().is_empty());
     assert!(report.failure().contains("--new-registry"), "{}", report.failure());
 }
+
+#[test]
+fn a_tenant_whose_name_and_alias_were_lost_gets_them_with_the_next_run() {
+    let mut project = Project::new();
+    project.play("tenants::ensure(customer);").good();
+    project.customer = json!({ "code": "fw", "name": "Fenwick", "region": "eu", "alias": "halyard-hb" });
+    let script = "output(#{ t: tenants::ensure(customer).settings.get() });";
+    let taken = project.play(script);
+    assert_eq!(taken.writes(), ["createTenant", "patchTenant"]);
+    assert!(taken.failure().contains("already in use"), "{}", taken.failure());
+    assert!(taken.failure().contains("free in its whole region"), "{}", taken.failure());
+
+    project.customer["alias"] = json!("halyard-fw");
+    let mended = project.play(script).good();
+    assert_eq!(mended.writes(), ["patchTenant"], "it is not created again");
+    assert_eq!(mended.last().change, Change::Updated);
+    assert_eq!(mended.output["t"]["alias"], json!("halyard-fw.eu.qlikcloud.com"));
+    assert_eq!(mended.output["t"]["name"], json!("Fenwick"));
+    assert_eq!(project.play(script).good().requests(), ["getTenant"]);
+
+    // What the tenant has is left to `tenant.settings.update`.
+    project.customer["name"] = json!("Fenwick Wealth");
+    assert!(project.play(script).good().writes().is_empty());
+}
+
+#[test]
+fn a_deactivated_tenant_is_named_as_such_and_not_made_again() {
+    let project = Project::new();
+    let off = r#"tenant.request("deactivateTenant", #{ path: #{ tenantId: tenant.id }, body: #{},
+        headers: #{ "qlik-confirm-hostname": tenant.hostname } });"#;
+    let ended = project.run(&format!("{off} tenant.groups.list();"));
+    assert!(ended.failure().contains("is deactivated: reactivate it first"), "{}", ended.failure());
+    let after = project.play("tenants::ensure(customer);");
+    assert!(after.failure().contains("is deactivated: reactivate it first"), "{}", after.failure());
+    assert!(after.writes().is_empty());
+
+    // Its alias stays taken, so the organization's list must not be read as if it were gone.
+    let mut other = Project::on(project.sandbox.clone());
+    other.enrolment = Some(Enrolment::Organization {
+        identity: project.sandbox.organization(),
+        may_begin: true,
+        lists: true,
+        license: License::Key("target/license-key".to_owned()),
+    });
+    let listed = other.play("tenants::ensure(customer);");
+    assert!(listed.failure().contains("is disabled | reactivate it first"), "{}", listed.failure());
+    assert!(listed.writes().is_empty(), "{:?}", listed.writes());
+}
