@@ -55,7 +55,7 @@ const FIELDS: [&str; 16] = [
 
 /// What a tenant's policy may hold (help.qlik.com, Managing Content Security Policy).
 const MAX_HEADER: usize = 6_144;
-const MAX_ENTRIES: usize = 256;
+const MAX_ENTRIES: u64 = 256;
 
 struct Wanted<'t> {
     tenant: &'t Tenant,
@@ -85,10 +85,13 @@ impl Resource for Wanted<'_> {
     }
 
     fn create(&self, call: &mut Call) -> Result<Outcome, ScriptError> {
-        if self.listing.len(call) >= MAX_ENTRIES {
+        let note = listing::note(call, self.tenant, "CSP entries made");
+        let made = call.note(&note).and_then(|made| made.as_u64()).unwrap_or_default();
+        if self.listing.len(call) as u64 + made >= MAX_ENTRIES {
             return Err(call.refuse("tenantry/csp-full", format!("the tenant has {MAX_ENTRIES} CSP origins already")));
         }
         self.check_header(call, &Value::Null)?;
+        call.set_note(&note, json!(made + 1));
         let mut body = self.fields.clone();
         body.insert("origin".to_owned(), json!(self.origin));
         self.tenant.ask("createCSPEntry", self.subject()).json(Value::Object(body)).attempt(call)

@@ -97,11 +97,7 @@ fn ensure_seats(call: &mut Call, tenant: &Tenant, given: &Array) -> Result<(), S
     }
     check_pool(call, tenant, &missing)?;
     let (new, other): (Vec<Seat>, Vec<Seat>) = missing.into_iter().partition(|seat| seat.held.is_none());
-    for batch in new.chunks(BATCH) {
-        let add: Value = batch.iter().map(|seat| json!({ "subject": seat.subject, "type": seat.kind })).collect();
-        let ask = tenant.ask("addLicenseAssignments", told(batch)).json(json!({ "add": add }));
-        assign(call, ask, "addLicenseAssignments", batch, Change::Created)?;
-    }
+    // What a change frees may be what a new seat needs.
     for batch in other.chunks(BATCH) {
         let update: Value = batch
             .iter()
@@ -109,6 +105,11 @@ fn ensure_seats(call: &mut Call, tenant: &Tenant, given: &Array) -> Result<(), S
             .collect();
         let ask = tenant.ask("updateLicenseAssignments", told(batch)).json(json!({ "update": update }));
         assign(call, ask, "updateLicenseAssignments", batch, Change::Updated)?;
+    }
+    for batch in new.chunks(BATCH) {
+        let add: Value = batch.iter().map(|seat| json!({ "subject": seat.subject, "type": seat.kind })).collect();
+        let ask = tenant.ask("addLicenseAssignments", told(batch)).json(json!({ "add": add }));
+        assign(call, ask, "addLicenseAssignments", batch, Change::Created)?;
     }
     Ok(())
 }

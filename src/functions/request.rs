@@ -169,7 +169,7 @@ pub(super) fn patch(changes: &[FieldChange], wanted: &Map<String, Value>, path: 
     replace(changes.iter().filter_map(|change| Some((path(&change.field), wanted.get(&change.field)?))))
 }
 
-/// A SCIM filter for one exact value.
+/// A SCIM filter for one exact value. Its texts are written as JSON writes them (RFC 7644, section 3.4.2.2).
 pub(super) fn equals(field: &str, value: &str) -> String {
-    format!("{field} eq \"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+    format!("{field} eq {}", Value::from(value))
 }

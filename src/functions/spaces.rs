@@ -261,6 +261,8 @@ fn assign(call: &mut Call, space: &Space, assignee: Assignee, given: Array) -> R
     let listing = listing(call, space);
     let mut fields = Map::new();
     fields.insert("roles".to_owned(), roles.into());
+    // The same assignee may be named by its id elsewhere.
+    call.claim(space.tenant.host_name(), &format!("assignee {} in {}", assignee.id, subject(space.name())))?;
     let assignment = Assignment { space, assignee, listing, looked: Cell::new(false), fields };
     let converged = converge::ensure(call, &assignment)?;
     if converged.change.is_write() {

@@ -132,6 +132,17 @@ fn a_theme_is_uploaded_only_when_its_content_differs() {
         r##"tenant.themes.ensure(bundle("theme", #{ id: "hb-theme", primary: "#FFFFFF" }), #{ tags: ["halyard"] });"##,
     );
     assert_eq!(tagged.good().writes(), ["patchTheme"]);
+    // Qlik answers a change with a list; what a playbook gets is the theme, as after the upload.
+    assert_eq!(changed.output["t"]["id"], made.output["t"]["id"]);
+    assert_ne!(changed.output["t"]["file"]["md5"], made.output["t"]["file"]["md5"]);
+}
+
+#[test]
+fn a_full_policy_takes_no_more_entries() {
+    let project = Project::new();
+    let report = project.run("for i in 0..257 { tenant.csp_origins.ensure(#{ origin: `h${i}` }); }");
+    assert!(report.failure().contains("has 256 CSP origins already"), "{}", report.failure());
+    assert_eq!(report.writes().iter().filter(|id| **id == "createCSPEntry").count(), 256);
 }
 
 type Prepare<'c> = &'c dyn Fn(&Project);

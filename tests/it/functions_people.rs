@@ -45,6 +45,17 @@ fn subjects_are_compared_exactly() {
 }
 
 #[test]
+fn subjects_may_hold_any_character() {
+    let project = Project::new();
+    let script = r#"let odd = "dom\\joe \"x\"\t\n\x01 100% & + ü😀";
+        output(#{ s: tenant.users.ensure(#{ subject: odd, name: "n" }).subject == odd,
+                  g: tenant.groups.ensure(odd).id == tenant.groups.get(odd).id });"#;
+    let made = project.run(script).good();
+    assert_eq!((&made.output["s"], &made.output["g"]), (&json!(true), &json!(true)));
+    assert!(project.run(script).good().writes().is_empty());
+}
+
+#[test]
 fn wrong_users_are_refused_before_anything_is_sent() {
     let project = Project::new();
     project.run(r#"tenant.users.ensure(#{ subject: "hb|1", email: "a@x.example", name: "A" });"#).good();
@@ -140,6 +151,21 @@ fn seats_are_given_once_and_changed() {
         |name: &str| pools.iter().find(|pool| pool["name"] == json!(name)).unwrap()["unitsUsed"].as_i64().unwrap();
     assert!(used("professional") >= 2);
     assert_eq!(used("analyzer"), 0);
+}
+
+#[test]
+fn a_seat_that_a_change_frees_can_be_given_in_the_same_call() {
+    let project = Project::new();
+    let script = r#"let all = [#{ subject: "a", type: "professional" }];
+        for pool in tenant.licenses.overview().allotments {
+            if pool.name == "professional" {
+                for i in 1..(pool.units - pool.unitsUsed) { all.push(#{ subject: `f${i}`, type: "professional" }); }
+            }
+        }
+        tenant.licenses.ensure_seats(all);
+        tenant.licenses.ensure_seats([#{ subject: "a", type: "analyzer" }, #{ subject: "b", type: "professional" }]);"#;
+    let report = project.run(script).good();
+    assert_eq!(report.writes()[3..], ["updateLicenseAssignments", "addLicenseAssignments"]);
 }
 
 #[test]

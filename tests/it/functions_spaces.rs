@@ -201,6 +201,16 @@ fn two_branches_on_one_thing_are_told_apart_from_two_things() {
 }
 
 #[test]
+fn one_assignee_named_in_two_ways_is_one_thing() {
+    let project = Project::new();
+    let report = project.run(
+        r#"let s = tenant.spaces.ensure("S", "shared"); let g = tenant.groups.ensure("g");
+           parallel([g, g.id], |who| s.assign(who, ["consumer"]));"#,
+    );
+    assert!(report.failure().contains("both deal with assignee"), "{}", report.failure());
+}
+
+#[test]
 fn what_branches_wrote_is_known_after_them() {
     let project = Project::new();
     let report = project
