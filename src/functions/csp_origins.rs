@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, Resource, Updated};
 use super::listing::{self, Listing};
 use super::options::{invalid, options, script, scripts, text};
-use super::request::{Ask, text_of};
+use super::request::{Ask, text_of, unexpected};
 use super::tenants::Tenant;
 use crate::event::FieldChange;
-use crate::operation::{Failure, FailureKind, Outcome, Payload};
+use crate::operation::{Failure, FailureKind, Outcome};
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.csp_origins`.
@@ -118,20 +118,21 @@ impl Wanted<'_> {
     /// is now is asked for, and what this origin adds is counted.
     fn check_header(&self, call: &mut Call, current: &Value) -> Result<(), ScriptError> {
         let on = |value: Option<&Value>| value.and_then(Value::as_bool) == Some(true);
-        let added = FLAGS.iter().filter(|flag| on(self.fields.get(**flag)) && !on(current.get(**flag))).count();
-        if added == 0 {
+        let added = || FLAGS.iter().filter(|flag| on(self.fields.get(**flag)) && !on(current.get(**flag)));
+        if added().next().is_none() {
             return Ok(());
         }
-        // In each directive: a space and the origin, which may be written with a scheme.
-        let more = added * (self.origin.len() + " wss://".len());
-        // What this run has counted is enough while it stays well within the limit.
+        // What this run has counted is enough while it stays within the limit even if all these directives are new.
         let note = listing::note(call, self.tenant, "CSP header");
-        let counted = call.note(&note).and_then(|length| usize::try_from(length.as_u64()?).ok());
-        let length = match counted.filter(|length| length + more <= MAX_HEADER) {
-            Some(length) => length,
-            None => self.header_length(call)?,
-        };
-        let grown = length + more;
+        let most: usize = added().map(|flag| self.growth(flag, "")).sum();
+        if let Some(counted) = call.note(&note).and_then(|length| usize::try_from(length.as_u64()?).ok())
+            && counted + most <= MAX_HEADER
+        {
+            call.set_note(&note, json!(counted + most));
+            return Ok(());
+        }
+        let header = self.header(call)?;
+        let grown = header.len() + added().map(|flag| self.growth(flag, &header)).sum::<usize>();
         if grown <= MAX_HEADER {
             call.set_note(&note, json!(grown));
             return Ok(());
@@ -142,20 +143,40 @@ impl Wanted<'_> {
                 "tenantry/csp-too-long",
                 format!("{} would make the CSP header longer than {MAX_HEADER} characters", self.subject()),
             )
-            .detail(format!("it has {length} now and would have about {grown}"))
+            .detail(format!("it has {} now and would have about {grown}", header.len()))
             .hint("allow fewer origins, or each for fewer directives"),
         ))
     }
 
-    fn header_length(&self, call: &mut Call) -> Result<usize, ScriptError> {
-        let response = self.tenant.ask("getCSPHeader", "CSP header").send(call)?;
-        Ok(match &response.payload {
-            Payload::Json(Value::String(header)) => header.len(),
-            Payload::Json(document) => document["Content-Security-Policy"].as_str().map_or(0, str::len),
-            Payload::Bytes(bytes) => bytes.len(),
-            Payload::Empty => 0,
-        })
+    /// How much longer the header gets with this flag: a space and the origin, which web sockets write with a scheme, and the
+    /// directive itself when it is not there yet.
+    fn growth(&self, flag: &str, header: &str) -> usize {
+        let scheme = if flag == "connectSrcWSS" { "wss://".len() } else { 0 };
+        let directive = directive(flag);
+        let new =
+            if header.contains(&format!("{directive} ")) { 0 } else { "; ".len() + directive.len() + " 'self'".len() };
+        " ".len() + scheme + self.origin.len() + new
     }
+
+    fn header(&self, call: &mut Call) -> Result<String, ScriptError> {
+        let response = self.tenant.ask("getCSPHeader", "CSP header").send(call)?;
+        match response.json()["Content-Security-Policy"].as_str() {
+            Some(header) => Ok(header.to_owned()),
+            None => Err(unexpected(call, "getCSPHeader", "`Content-Security-Policy`")),
+        }
+    }
+}
+
+/// The directive of a flag: `img-src` of `imgSrc`.
+fn directive(flag: &str) -> String {
+    let mut directive = String::new();
+    for letter in flag.trim_end_matches("WSS").chars() {
+        if letter.is_ascii_uppercase() {
+            directive.push('-');
+        }
+        directive.push(letter.to_ascii_lowercase());
+    }
+    directive
 }
 
 /// A flag that is not mentioned is off.

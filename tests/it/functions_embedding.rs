@@ -138,6 +138,22 @@ fn a_theme_is_uploaded_only_when_its_content_differs() {
 }
 
 #[test]
+fn a_policy_is_counted_to_the_last_character() {
+    // Whatever the lengths, the service never has to say no.
+    for length in 40..70 {
+        let project = Project::new();
+        let host = "x".repeat(length);
+        let flags =
+            "childSrc: true, connectSrc: true, connectSrcWSS: true, fontSrc: true, frameAncestors: true, imgSrc: true";
+        let report = project.run(&format!(
+            "for i in 100..200 {{ tenant.csp_origins.ensure(#{{ origin: `${{i}}{host}`, {flags} }}); }}"
+        ));
+        assert!(report.failure().contains("longer than 6144 characters"), "{length}: {}", report.failure());
+        assert_eq!(report.requests().last(), Some(&"getCSPHeader"), "{length}");
+    }
+}
+
+#[test]
 fn a_full_policy_takes_no_more_entries() {
     let project = Project::new();
     let report = project.run("for i in 0..257 { tenant.csp_origins.ensure(#{ origin: `h${i}` }); }");
