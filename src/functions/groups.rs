@@ -58,6 +58,18 @@ impl Resource for Wanted<'_> {
         named(call, self.tenant, &self.name, Some(&self.provider_type))
     }
 
+    fn accept(&self, call: &Call, current: &Value) -> Result<(), ScriptError> {
+        let wanted = self.fields.get("description");
+        if self.provider_type == "custom" || wanted.is_none() || wanted == current.get("description") {
+            return Ok(());
+        }
+        Err(invalid(
+            call,
+            format!("the description of {} cannot be changed", self.subject()),
+            Some("only custom groups take another description: leave it out".to_owned()),
+        ))
+    }
+
     fn create(&self, call: &mut Call) -> Result<Outcome, ScriptError> {
         let mut body = json!({ "name": self.name, "providerType": self.provider_type, "status": "active" });
         if let Some(map) = body.as_object_mut() {
@@ -227,8 +239,8 @@ mod members {
     /// Makes sure there is a group of this name, and that it has these fields.
     ///
     /// - `name`: exact, case matters.
-    /// - `options`: `assignedRoles`, the full list of role names; `description`; `providerType`, `"idp"` (the default) or
-    ///   `"custom"`. What is left out is left as it is.
+    /// - `options`: `assignedRoles`, the full list of role names; `description`, which only custom groups can change;
+    ///   `providerType`, `"idp"` (the default) or `"custom"`; `status`, `"active"`. What is left out is left as it is.
     ///
     /// ```rhai
     /// let tenant = tenants::ensure(customer);

@@ -220,7 +220,7 @@ fn failed_items(body: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Reads every item of a 207: the status as a whole says nothing. Throws one error that names all that failed.
-pub(super) fn read_items(call: &Call, operation: &str, body: &Value, key: &str) -> Result<(), ScriptError> {
+fn read_items(call: &Call, operation: &str, body: &Value, key: &str) -> Result<(), ScriptError> {
     let Some(items) = body["data"].as_array() else { return Err(unexpected(call, operation, "a list in `data`")) };
     let failed: Vec<&Value> = failed_items(body).collect();
     let Some(first) = failed.first() else { return Ok(()) };

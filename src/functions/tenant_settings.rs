@@ -3,7 +3,7 @@ use rhai::plugin::*;
 use serde_json::{Map, Value, json};
 
 use super::converge::settle;
-use super::options::{invalid, options, script, text};
+use super::options::{invalid, kind, options, script, text};
 use super::request::replace;
 use super::tenants::Tenant;
 use crate::playbook::{Call, ScriptError};
@@ -100,9 +100,11 @@ fn with_alias(mut document: Value) -> Value {
 
 fn update(call: &mut Call, tenant: &Tenant, given: ScriptMap) -> Result<(), ScriptError> {
     let mut wanted = options(call, given, &FIELDS)?;
-    for field in ["name", "alias"] {
-        if wanted.contains_key(field) {
+    for (field, value) in &wanted {
+        if ["name", "alias"].contains(&field.as_str()) {
             text(call, &wanted, field)?;
+        } else if !value.is_boolean() {
+            return Err(invalid(call, format!("`{field}` is {}; true or false is needed", kind(value)), None));
         }
     }
     if let Some(given) = wanted.get("alias").and_then(Value::as_str) {

@@ -87,9 +87,9 @@ impl Resource for Wanted<'_> {
         }
         let body = patch(changes, &fields, |field| format!("/{field}"));
         let response = self.tenant.ask("patchUser", self.subject()).var("userId", id).json(body).send(call)?;
-        // A patch may be answered with 207 and a status per change.
+        // A patch may be answered with 207: then some of the changes were made.
         if response.status == 207 {
-            super::licenses::read_items(call, "patchUser", response.json(), "path")?;
+            read_errors(call, response.json())?;
         }
         Ok(Updated::To(converge::merged(current, &fields)))
     }
@@ -105,6 +105,19 @@ impl Resource for Wanted<'_> {
             _ => value.clone(),
         }
     }
+}
+
+/// Throws one error that names all changes that were refused.
+fn read_errors(call: &Call, body: &Value) -> Result<(), ScriptError> {
+    let errors = body["errors"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(first) = errors.first() else { return Ok(()) };
+    let told = errors.iter().filter_map(|error| error["detail"].as_str().or_else(|| error["title"].as_str()));
+    let title = format!("{} of the changes were refused", errors.len());
+    let mut failure = Failure::new(FailureKind::Refused, first["code"].as_str().unwrap_or("tenantry/partial"), title)
+        .detail(told.collect::<Vec<_>>().join("; "));
+    failure.status = Some(207);
+    failure.pointer = first["source"]["pointer"].as_str().map(str::to_owned);
+    Err(call.throw(failure))
 }
 
 fn subject(key: &str) -> String {

@@ -13,7 +13,7 @@ use tenantry::event::{Change, Step};
 use tenantry::interpreter::{
     Embedded, Enrolment, Interpreter as _, License, LocalOperations, Locals, Permits, Permitted, Registered,
 };
-use tenantry::operation::{Call, Operation};
+use tenantry::operation::{Call, Operation, Outcome};
 use tenantry::playbook::{Diagnostic, Extension, Limits, Playbook, Runtime, Start, Told};
 use tenantry::render::Templates;
 use tenantry::sandbox::{Sandbox, Settings};
@@ -34,6 +34,8 @@ pub(crate) struct Project {
     /// How long every request takes, on the paused clock.
     pub(crate) latency: Duration,
     pub(crate) enrolment: Option<Enrolment>,
+    /// Answers some requests in the service's place, by their number among those of their operation.
+    pub(crate) instead: Option<fn(&Operation, usize) -> Option<Outcome>>,
 }
 
 /// What a run came to.
@@ -124,6 +126,7 @@ impl Project {
             verify: false,
             latency: Duration::ZERO,
             enrolment: None,
+            instead: None,
         }
     }
 
@@ -210,11 +213,16 @@ impl Project {
         loop {
             let interpreter = &interpreter;
             for (key, operation) in session.asked() {
+                let number = operations.iter().filter(|earlier: &&Operation| earlier.id == operation.id).count();
                 operations.push(operation.clone());
+                let instead = self.instead.and_then(|instead| instead(&operation, number));
                 let latency = if matches!(operation.call, Call::Request(_)) { self.latency } else { Duration::ZERO };
                 open.push(async move {
                     tokio::time::sleep(latency).await;
-                    let outcome = interpreter.perform(&key, &operation).await;
+                    let outcome = match instead {
+                        Some(outcome) => outcome,
+                        None => interpreter.perform(&key, &operation).await,
+                    };
                     (key, outcome)
                 });
             }

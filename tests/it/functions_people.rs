@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use tenantry::event::Change;
+use tenantry::operation::Response;
 
 use crate::functions_driver::{Project, converges};
 
@@ -42,6 +43,21 @@ fn subjects_are_compared_exactly() {
     project.run(r#"tenant.users.ensure(#{ subject: "HB|1", email: "a@x.example", name: "A" });"#).good();
     let other = project.run(r#"output(#{ none: tenant.users.find(#{ subject: "hb|1" }) == () });"#).good();
     assert_eq!(other.output["none"], json!(true));
+}
+
+#[test]
+fn changes_that_were_refused_inside_a_good_answer_are_told() {
+    let mut project = Project::new();
+    let script = |name: &str| format!(r#"tenant.users.ensure(#{{ subject: "hb|1", name: "{name}" }});"#);
+    project.run(&script("Ada")).good();
+    project.instead = Some(|operation, _| {
+        let errors = json!({ "errors": [{ "code": "USERS-9", "title": "Bad", "detail": "the name is taken" }] });
+        let answer = Response { status: 207, ..Response::local(errors) };
+        (operation.id == "patchUser").then_some(Ok(answer))
+    });
+    let report = project.run(&script("Ada L."));
+    assert!(report.failure().contains("1 of the changes were refused: the name is taken"), "{}", report.failure());
+    assert_ne!(report.last().change, Change::Updated);
 }
 
 #[test]

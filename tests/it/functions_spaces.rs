@@ -3,6 +3,7 @@
 
 use serde_json::json;
 use tenantry::event::Change;
+use tenantry::operation::Response;
 
 use crate::functions_driver::{Project, converges};
 
@@ -34,12 +35,16 @@ fn groups_converge_by_exact_name() {
 #[test]
 fn wrong_groups_are_refused_before_anything_is_sent() {
     let project = Project::new();
-    project.run("").good();
+    project.run(r#"tenant.groups.ensure("held", #{ description: "first" });"#).good();
     for (script, problem) in [
         (r#"tenant.groups.ensure("");"#, "1 to 256 characters"),
         (r#"tenant.groups.ensure("a", #{ assignedRole: [] });"#, "did you mean `assignedRoles`?"),
         (r#"tenant.groups.ensure("a", #{ assignedRoles: [#{ id: "1" }] });"#, "assign by name"),
         (r#"tenant.groups.ensure("a", #{ providerType: "ldap" });"#, "\"idp\" or \"custom\""),
+        (
+            r#"tenant.groups.ensure("held", #{ description: "other" });"#,
+            "the description of group \"held\" cannot be changed",
+        ),
         (r#"tenant.groups.get("a");"#, "there is no group \"a\""),
         ("tenant.groups.everyone(#{});", "`assignedRoles` is missing"),
         ("tenant.groups.settings(#{ autoCreate: true });", "did you mean `autoCreateGroups`?"),
@@ -198,6 +203,30 @@ fn two_branches_on_one_thing_are_told_apart_from_two_things() {
         "{}",
         report.failure()
     );
+}
+
+#[test]
+fn what_somebody_else_made_in_between_is_made_right() {
+    let mut project = Project::new();
+    project
+        .run(
+            r#"let s = tenant.spaces.ensure("S", "managed"); let g = tenant.groups.ensure("g");
+               tenant.users.ensure(#{ subject: "u", name: "n" }); s.assign(g, ["consumer"]);"#,
+        )
+        .good();
+    // Every first look comes too early.
+    project.instead = Some(|operation, number| {
+        let looks = ["getSpaces", "getGroups", "getUsers", "getSpaceAssignments"];
+        (number == 0 && looks.contains(&operation.id.as_str())).then(|| Ok(Response::local(json!({ "data": [] }))))
+    });
+    let report = project.run(
+        r#"let s = tenant.spaces.ensure("S", "managed", #{ description: "d" });
+           let g = tenant.groups.ensure("g", #{ assignedRoles: ["Steward"] });
+           tenant.users.ensure(#{ subject: "u", name: "m" }); s.assign(g, ["consumer", "operator"]);"#,
+    );
+    let told = report.good().told();
+    assert_eq!(told.len(), 4);
+    assert!(told.iter().all(|step| step.starts_with("Updated")), "{told:?}");
 }
 
 #[test]

@@ -82,6 +82,9 @@ fn settings_are_patched_where_they_differ() {
     assert!(report.failure().contains("unknown field `nmae` | did you mean `name`?"), "{}", report.failure());
     let report = project.run("tenant.settings.update(#{ name: 5 });");
     assert!(report.failure().contains("`name` is a number; a text is needed"), "{}", report.failure());
+    let report = project.run(r#"tenant.settings.update(#{ enableAnalyticCreation: "no" });"#);
+    assert!(report.failure().contains("is a text; true or false is needed"), "{}", report.failure());
+    assert!(report.writes().is_empty());
 }
 
 #[test]
