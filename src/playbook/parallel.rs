@@ -3,7 +3,7 @@ use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, NativeCallContext};
 use super::call::{Call, ScriptError};
 use super::coroutine::{Body, fork_join};
 use super::session::Ended;
-use super::value::{detached, detached_function};
+use super::value::detach;
 
 /// `parallel(list, |x| ...)`: runs the closure for every element, several at once, and gives the results in order.
 ///
@@ -28,10 +28,11 @@ pub(super) fn register(engine: &mut Engine) {
 fn parallel(context: NativeCallContext, items: Array, closure: FnPtr) -> Result<Array, ScriptError> {
     let call = Call::begin(&context, "parallel")?;
     let (context, closure) = (&context, &closure);
-    let bodies = items.into_iter().map(|item| {
+    let bodies = items.into_iter().map(|mut item| {
         Box::new(move || {
-            let item = detached(&item);
-            let result = detached_function(closure).call_within_context::<Dynamic>(context, (item,));
+            let mut closure = closure.clone();
+            closure.iter_curry_mut().chain([&mut item]).for_each(detach);
+            let result = closure.call_within_context::<Dynamic>(context, (item,));
             Ended::Result(result.or_else(|error| match *error {
                 // `exit` ends the branch it stands in.
                 EvalAltResult::Exit(value, _) => Ok(value),

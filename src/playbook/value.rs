@@ -148,31 +148,23 @@ fn convert(value: &Value, depth: usize, wrap: &impl Fn(Dynamic, usize) -> Dynami
     })
 }
 
-/// A copy that shares nothing with the original, function pointers' captured values included.
+/// Makes a value share nothing that could be changed, function pointers' captured values included. What it shares is
+/// copied; what is its own already stays as it is.
 ///
 /// Read-only values stay shared: nobody can change them.
-pub(super) fn detached(value: &Dynamic) -> Dynamic {
+pub(super) fn detach(value: &mut Dynamic) {
     // What is locked is in use by the method that waits for this branch; it cannot be looked into.
     if value.is_read_only() || value.is_locked() {
-        return value.clone();
+        return;
     }
-    let mut copy = value.flatten_clone();
-    if let Ok(mut items) = copy.as_array_mut() {
-        items.iter_mut().for_each(|item| *item = detached(item));
+    if value.is_shared() {
+        *value = std::mem::take(value).flatten();
     }
-    if let Ok(mut map) = copy.as_map_mut() {
-        map.values_mut().for_each(|item| *item = detached(item));
+    if let Ok(mut items) = value.as_array_mut() {
+        items.iter_mut().for_each(detach);
+    } else if let Ok(mut map) = value.as_map_mut() {
+        map.values_mut().for_each(detach);
+    } else if let Some(mut function) = value.write_lock::<rhai::FnPtr>() {
+        function.iter_curry_mut().for_each(detach);
     }
-    if let Some(mut function) = copy.write_lock::<rhai::FnPtr>() {
-        *function = detached_function(&function);
-    }
-    copy
-}
-
-/// See [`detached`].
-pub(super) fn detached_function(function: &rhai::FnPtr) -> rhai::FnPtr {
-    let mut copy = function.clone();
-    let captured: Vec<Dynamic> = copy.iter_curry().map(detached).collect();
-    copy.set_curry(captured);
-    copy
 }
