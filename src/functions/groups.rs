@@ -9,7 +9,7 @@ use super::options::{self, invalid, options, role_names, roles_by_name, script};
 use super::request::{equals, patch, text_of};
 use super::tenants::Tenant;
 use crate::event::FieldChange;
-use crate::operation::{Failure, FailureKind, Outcome};
+use crate::operation::Outcome;
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.groups`.
@@ -156,11 +156,7 @@ fn handle(call: &Call, tenant: &Tenant, document: Value) -> Result<Group, Script
 fn get(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Group, ScriptError> {
     match named(call, tenant, name, None)? {
         Some(document) => handle(call, tenant, document),
-        None => Err(call.throw(Failure::new(
-            FailureKind::Refused,
-            "tenantry/not-found",
-            format!("there is no group \"{name}\" in {}", tenant.host_name()),
-        ))),
+        None => Err(call.throw(tenant.lacks(&subject(name)))),
     }
 }
 

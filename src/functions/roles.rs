@@ -5,7 +5,6 @@ use serde_json::Value;
 use super::options::{script, scripts};
 use super::request::equals;
 use super::tenants::Tenant;
-use crate::operation::{Failure, FailureKind};
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.roles`.
@@ -43,12 +42,10 @@ mod members {
         match named(&mut call, &roles.0, name)? {
             Some(role) => script(&call, &role),
             None => Err(call.throw(
-                Failure::new(
-                    FailureKind::Refused,
-                    "tenantry/not-found",
-                    format!("there is no role `{name}` in {}", roles.0.host_name()),
-                )
-                .hint("role names are case-sensitive; `tenant.roles.list()` gives them all"),
+                roles
+                    .0
+                    .lacks(&format!("role `{name}`"))
+                    .hint("role names are case-sensitive; `tenant.roles.list()` gives them all"),
             )),
         }
     }

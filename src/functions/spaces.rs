@@ -13,7 +13,7 @@ use super::request::{Ask, patch, text_of};
 use super::tenants::Tenant;
 use super::users::User;
 use crate::event::{Change, FieldChange};
-use crate::operation::{Failure, FailureKind, Outcome};
+use crate::operation::Outcome;
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.spaces`.
@@ -370,11 +370,7 @@ mod members {
         let mut call = Call::begin(&context, "tenant.spaces.get")?;
         match named(&mut call, &spaces.0, name)? {
             Some(document) => handle(&call, &spaces.0, document),
-            None => Err(call.throw(Failure::new(
-                FailureKind::Refused,
-                "tenantry/not-found",
-                format!("there is no space \"{name}\" in {}", spaces.0.host_name()),
-            ))),
+            None => Err(call.throw(spaces.0.lacks(&subject(name)))),
         }
     }
 

@@ -68,6 +68,12 @@ impl Tenant {
         format!("tenant {}", self.0.host_name)
     }
 
+    /// What a `get` was asked for is not there. `what`: `space "Staging"`.
+    pub(super) fn lacks(&self, what: &str) -> Failure {
+        let title = format!("there is no {what} in {}", self.0.host_name);
+        Failure::new(FailureKind::Refused, "tenantry/not-found", title)
+    }
+
     fn note(&self, call: &Call) -> String {
         note(call, self, "tenant")
     }

@@ -248,11 +248,7 @@ mod members {
         let mut call = Call::begin(&context, "tenant.users.get")?;
         match look_up(&mut call, &users.0, by)? {
             (_, Some(document)) => handle(&call, &users.0, document),
-            (what, None) => Err(call.throw(Failure::new(
-                FailureKind::Refused,
-                "tenantry/not-found",
-                format!("there is no user with {what} in {}", users.0.host_name()),
-            ))),
+            (what, None) => Err(call.throw(users.0.lacks(&format!("user with {what}")))),
         }
     }
 

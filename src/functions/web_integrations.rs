@@ -8,7 +8,7 @@ use super::origins::check_web_origin;
 use super::request::{Ask, replace, text_of};
 use super::tenants::Tenant;
 use crate::event::FieldChange;
-use crate::operation::{Failure, FailureKind, Outcome};
+use crate::operation::Outcome;
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.web_integrations`.
@@ -144,11 +144,7 @@ mod members {
         let mut call = Call::begin(&context, "tenant.web_integrations.get")?;
         match named(&mut call, &integrations.0, name)? {
             Some(document) => script(&call, &document),
-            None => Err(call.throw(Failure::new(
-                FailureKind::Refused,
-                "tenantry/not-found",
-                format!("there is no web integration \"{name}\" in {}", integrations.0.host_name()),
-            ))),
+            None => Err(call.throw(integrations.0.lacks(&subject(name)))),
         }
     }
 
