@@ -11,7 +11,7 @@ use tracing::{Instrument as _, Span, info_span};
 use super::drive::{Driven, Listener, Performer, drive};
 use super::{Host, Inner, Playbook};
 use crate::event::{Event, Step};
-use crate::operation::{Failure, Key, Operation, Outcome};
+use crate::operation::{Key, Operation, Outcome};
 use crate::playbook::{Diagnostic, Start, Told};
 use crate::project::Customer;
 
@@ -136,13 +136,13 @@ impl Run {
         let Prepared { host, playbook, customer, target, verify, told, cancelled, .. } = prepared;
         told.started();
         let report = match host.0.connections.get(&host.0, &target).await {
-            Err(failure) => told.refused(of_failure(&failure)),
+            Err(failure) => told.refused(Diagnostic::of_failure(&failure)),
             Ok(connection) => {
                 let interpreter = connection.interpreter(&host.0, playbook.permits.clone(), customer.code(), &told.run);
                 match runtime.start(&playbook.text, start(&host.0, &customer, verify)) {
                     Err(diagnostic) => told.refused(diagnostic),
                     Ok(session) => {
-                        let driven = drive(session, Performer::Here(interpreter), &told, cancelled);
+                        let driven = drive(session, Performer::Here(interpreter), &*told, cancelled);
                         let driven = driven.instrument(told.span()).await;
                         let tenant = connection.tenant_of(&host.0, customer.code()).await;
                         told.report(driven, tenant)
@@ -156,12 +156,12 @@ impl Run {
 
     fn prepare(self) -> Prepared {
         let id = run_id(&self.host.0);
-        let told = Teller {
+        let told = Arc::new(Teller {
             run: id,
             customer: self.customer.code().to_owned(),
             target: self.target.clone(),
             listeners: self.listeners,
-        };
+        });
         Prepared {
             host: self.host,
             playbook: self.playbook,
@@ -181,7 +181,7 @@ struct Prepared {
     customer: Customer,
     target: String,
     verify: bool,
-    told: Teller,
+    told: Arc<Teller>,
     cancelled: watch::Receiver<bool>,
     cancel: watch::Sender<bool>,
 }
@@ -197,21 +197,16 @@ impl IntoFuture for Run {
 
 impl Prepared {
     async fn run(self) -> RunReport {
-        let cancel = CancelOnDrop(self.cancel.clone());
-        self.told.started();
-        let report = self.attempt().await;
-        drop(cancel);
+        let _cancel = CancelOnDrop(self.cancel.clone());
+        let (told, span) = (Arc::clone(&self.told), self.told.span());
+        told.started();
+        let report = self.attempt(span.clone()).instrument(span).await;
+        told.finished(&report);
         report
     }
 
-    async fn attempt(self) -> RunReport {
-        let span = self.told.span();
-        self.attempt_in(span.clone()).instrument(span).await
-    }
-
-    async fn attempt_in(self, span: Span) -> RunReport {
+    async fn attempt(self, span: Span) -> RunReport {
         let Self { host, playbook, customer, target, verify, told, cancelled, .. } = self;
-        let told = Arc::new(told);
         let connected = {
             let (host, target) = (host.clone(), target.clone());
             let own = host.clone();
@@ -219,11 +214,7 @@ impl Prepared {
         };
         let connection = match connected {
             Ok(connection) => connection,
-            Err(error) => {
-                let report = told.refused(of_failure(&error.failure));
-                told.finished(&report);
-                return report;
-            }
+            Err(error) => return told.refused(Diagnostic::of_failure(&error.failure)),
         };
         let interpreter = connection.interpreter(&host.0, playbook.permits.clone(), customer.code(), &told.run);
         let (sender, receiver) = oneshot::channel();
@@ -243,7 +234,7 @@ impl Prepared {
             };
             tokio::task::spawn_local(work.instrument(span));
         });
-        let report = match receiver.await {
+        match receiver.await {
             Ok(Ok(driven)) => {
                 let (own, code) = (host.clone(), customer.code().to_owned());
                 let tenant = host.on_io(async move { Ok(connection.tenant_of(&own.0, &code).await) }).await;
@@ -251,9 +242,7 @@ impl Prepared {
             }
             Ok(Err(diagnostic)) => told.refused(diagnostic),
             Err(_) => told.refused(Diagnostic::new("the host's lanes have ended")),
-        };
-        told.finished(&report);
-        report
+        }
     }
 }
 
@@ -276,17 +265,6 @@ fn run_id(host: &Inner) -> String {
     host.random.fill(&mut random);
     let milliseconds = u64::try_from(host.clock.now().as_millisecond()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid().to_string()
-}
-
-pub(super) fn of_failure(failure: &Failure) -> Diagnostic {
-    let message = match &failure.detail {
-        Some(detail) => format!("{}: {detail}", failure.title),
-        None => failure.title.clone(),
-    };
-    let mut diagnostic = Diagnostic::new(message);
-    diagnostic.hints.extend(failure.hint.clone());
-    diagnostic.failure = Some(failure.clone());
-    diagnostic
 }
 
 /// Turns what happens in a run into events and, at the end, a report.

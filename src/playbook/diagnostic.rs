@@ -60,6 +60,19 @@ impl Diagnostic {
         }
     }
 
+    /// A failure that no line of the playbook asked for.
+    #[must_use]
+    pub fn of_failure(failure: &Failure) -> Self {
+        let message = match &failure.detail {
+            Some(detail) => format!("{}: {detail}", failure.title),
+            None => failure.title.clone(),
+        };
+        let mut diagnostic = Self::new(message);
+        diagnostic.hints.extend(failure.hint.clone());
+        diagnostic.failure = Some(failure.clone());
+        diagnostic
+    }
+
     /// The same with advice.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -194,15 +207,8 @@ fn syntax(message: &str) -> Diagnostic {
 
 fn of_value(value: &Dynamic) -> Diagnostic {
     if let Some(thrown) = value.read_lock::<Thrown>() {
-        let failure = thrown.failure();
-        let message = match &failure.detail {
-            Some(detail) => format!("{}: {detail}", failure.title),
-            None => failure.title.clone(),
-        };
-        let mut diagnostic = Diagnostic::new(message);
+        let mut diagnostic = Diagnostic::of_failure(thrown.failure());
         diagnostic.operation = Some(thrown.operation().to_owned());
-        diagnostic.hints.extend(failure.hint.clone());
-        diagnostic.failure = Some(failure.clone());
         return diagnostic;
     }
     Diagnostic::new(super::natives::told(value).unwrap_or_else(|refused| unplaced(&refused)))
