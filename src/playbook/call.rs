@@ -26,6 +26,7 @@ pub struct Call {
     position: Position,
     site: Option<Site>,
     asked: BTreeMap<String, u32>,
+    last: Option<String>,
 }
 
 impl Call {
@@ -47,7 +48,7 @@ impl Call {
             column: position.position().unwrap_or(1),
         });
         let ordinal = branch.begin_call();
-        Ok(Self { shared, branch, ordinal, function, position, site, asked: BTreeMap::new() })
+        Ok(Self { shared, branch, ordinal, function, position, site, asked: BTreeMap::new(), last: None })
     }
 
     /// Asks for an operation and waits for its answer.
@@ -89,6 +90,7 @@ impl Call {
         let key =
             Key { branch: self.branch.path.clone(), call: self.ordinal, id: operation.id.clone(), ordinal: *ordinal };
         *ordinal += 1;
+        self.last = Some(operation.id.clone());
         operation.site.clone_from(&self.site);
         match suspend(Suspend::Ask(key, Box::new(operation))) {
             Some(Resume::Answer(outcome)) => Ok(outcome),
@@ -130,10 +132,13 @@ impl Call {
         self.shared.output.borrow_mut().extend(values);
     }
 
-    /// An error the script can catch, placed at this call.
+    /// An error the script can catch, placed at this call. What a service answered belongs to the operation asked last,
+    /// everything else to the function.
     #[must_use]
     pub fn throw(&self, failure: Failure) -> ScriptError {
-        self.throw_for(failure, self.function.to_owned())
+        let asked = self.last.as_deref().filter(|_| failure.status.is_some());
+        let operation = asked.unwrap_or(self.function).to_owned();
+        self.throw_for(failure, operation)
     }
 
     /// An error saying that the call itself is wrong: nothing was sent.

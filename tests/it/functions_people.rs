@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use tenantry::event::Change;
-use tenantry::operation::Response;
+use tenantry::operation::{Failure, FailureKind, Response};
 
 use crate::functions_driver::{Project, converges};
 
@@ -114,6 +114,23 @@ fn a_recovery_admin_keeps_other_roles() {
     let again = project.run(script).good();
     assert!(again.writes().is_empty());
     assert_eq!(again.last().change, Change::Unchanged);
+}
+
+#[test]
+fn what_the_service_refuses_names_the_operation_and_what_is_refused_here_the_function() {
+    let mut project = Project::new();
+    project.run("").good();
+    let here = project.run(r#"tenant.groups.get("Nobody");"#).error.unwrap();
+    assert_eq!(here.operation.as_deref(), Some("tenant.groups.get"));
+    project.instead = Some(|operation, _| {
+        let mut failure = Failure::new(FailureKind::Refused, "GROUPS-1", "no");
+        failure.status = Some(400);
+        (operation.id == "createGroup").then_some(Err(failure))
+    });
+    let there = project.run(r#"tenant.groups.ensure("new");"#).error.unwrap();
+    assert_eq!(there.operation.as_deref(), Some("createGroup"));
+    let caught = project.run(r#"try { tenant.groups.ensure("new"); } catch (err) { output(#{ o: err.operation }); }"#);
+    assert_eq!(caught.output["o"], json!("createGroup"));
 }
 
 #[test]
