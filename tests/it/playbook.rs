@@ -222,7 +222,7 @@ fn bombs_and_endless_loops_end_in_an_error_that_cannot_be_caught() {
 #[test]
 fn deep_values_neither_crash_nor_pass() {
     let source = "let s = [[]]; for i in 0..10000 { s.push([s.pop()]); } let t = s; output(\"n\", t.len());";
-    let _ = output(source);
+    assert_eq!(output(source).unwrap()["n"], 1);
     let error = failure("let s = []; for i in 0..1000 { s = [s]; } output(\"s\", s);");
     assert!(error.message.contains("more than 128 deep"), "{}", error.message);
     let error = failure("let s = []; for i in 0..2000 { s = [s]; } let t = s; s == t;");
@@ -326,14 +326,6 @@ fn deep_values_that_nobody_takes_are_dropped_where_there_is_room() {
 }
 
 #[test]
-fn a_built_in_that_swallows_errors_does_not_save_a_cancelled_run() {
-    let mut session = start("let a = [3, 1, 2]; a.sort(|x, y| { ask(\"a\"); x - y }); output(\"done\", true);");
-    session.asked();
-    session.cancel();
-    assert!(session.finish().unwrap_err().cancelled);
-}
-
-#[test]
 fn exit_ends_the_branch_it_stands_in() {
     let source = "output(\"r\", parallel([1, 2], |x| { if x == 1 { exit(7) } x }));";
     assert_eq!(output(source).unwrap()["r"], json!([7, 2]));
@@ -416,10 +408,12 @@ fn a_built_in_that_swallows_errors_does_not_save_a_session_from_its_end() {
         drive(&mut session, false);
         assert!(session.finish().unwrap_err().message.contains("more than 1 operations"), "{rest}");
         // Within branches too: one that went on after its end could suspend, and its parent must not outlive that.
-        let mut session = start(&format!("parallel([1, 2], |x| {{ {source} }})"));
-        session.asked();
-        session.cancel();
-        assert!(session.finish().unwrap_err().cancelled, "{rest}");
+        for source in [source.clone(), format!("parallel([1, 2], |x| {{ {source} }})")] {
+            let mut session = start(&source);
+            session.asked();
+            session.cancel();
+            assert!(session.finish().unwrap_err().cancelled, "{source}");
+        }
     }
 }
 
