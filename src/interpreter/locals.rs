@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Interpreter;
+use super::{Interpreter, Settlement, cannot_tell};
 use crate::operation::secret::{self, SecretStore as _};
 use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome, Response};
 use crate::store::{KeySize, Keys, Vault, VaultError};
@@ -28,6 +29,26 @@ impl<I: Interpreter> Locals<I> {
     }
 }
 
+impl<I> Locals<I> {
+    async fn settled(&self, operation: &Operation, arguments: &Value) -> Result<Settlement, Failure> {
+        let Some(local) = self.operations.get(&operation.id) else {
+            return Err(self.operations.unknown(&operation.id));
+        };
+        if !local.effect.is_write() {
+            return Ok(Settlement::NotPerformed);
+        }
+        let Some(found) = local.settled(arguments.clone()) else {
+            let why = format!("`{}` has no look-up; the program that registers it can give it one", operation.id);
+            return Err(cannot_tell(operation, &why));
+        };
+        match found.await {
+            Ok(Some(answer)) => Ok(Settlement::Performed(Response::local(answer))),
+            Ok(None) => Ok(Settlement::NotPerformed),
+            Err(failure) => Err(cannot_tell(operation, &format!("its look-up failed: {failure}"))),
+        }
+    }
+}
+
 impl<I: Interpreter> Interpreter for Locals<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         match &operation.call {
@@ -36,6 +57,18 @@ impl<I: Interpreter> Interpreter for Locals<I> {
                 Some(local) => local.handle(arguments.clone()).map(|answer| answer.map(Response::local)).boxed(),
                 None => futures_util::future::ready(Err(self.operations.unknown(&operation.id))).boxed(),
             },
+        }
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a Key,
+        operation: &'a Operation,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Settlement, Failure>> {
+        match &operation.call {
+            Call::Request(_) => self.inner.settle(key, operation, since),
+            Call::Local { arguments } => self.settled(operation, arguments).boxed(),
         }
     }
 }
@@ -280,7 +313,9 @@ fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperat
                     "key": secret::reference(&pair.secret),
                 }))
             }
-        }),
+        })
+        // A pair that was made is found again.
+        .settle(|_| async { Ok(None) }),
         // { key, kid, claims } -> { token }
         LocalOperation::new("tenantry.signJwt", Effect::Probe, move |arguments| {
             let keys = signing.clone();

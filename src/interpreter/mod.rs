@@ -8,12 +8,15 @@ mod organization;
 mod permitted;
 mod registered;
 mod sandbox;
+mod settlement;
 
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
+use jiff::Timestamp;
 
-use crate::operation::{Key, Operation, Outcome};
+use crate::operation::{Failure, Key, Operation, Outcome};
 
 pub use live::Live;
 pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
@@ -21,15 +24,41 @@ pub use organization::{IdentitySource, Organization};
 pub use permitted::{PermitError, Permits, Permitted};
 pub use registered::{Enrolment, License, Registered};
 pub use sandbox::Embedded;
+pub use settlement::Settlement;
+
+pub(crate) use settlement::cannot_tell;
 
 /// Performs operations, one at a time or many at once.
 pub trait Interpreter: Send + Sync {
     /// Performs one operation. Dropping the future abandons it.
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome>;
+
+    /// Finds out whether an operation, whose end is not known, was performed. `since`: when it was begun.
+    ///
+    /// Nothing is written. What cannot be told is a failure of kind `Unknown` with the code `tenantry/unsettled`; by
+    /// default nothing can. A layer passes the question on unless it knows better.
+    fn settle<'a>(
+        &'a self,
+        key: &'a Key,
+        operation: &'a Operation,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Settlement, Failure>> {
+        let _ = (key, since);
+        ready(Err(cannot_tell(operation, "nobody here can look it up"))).boxed()
+    }
 }
 
 impl<I: Interpreter + ?Sized> Interpreter for Arc<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         (**self).perform(key, operation)
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a Key,
+        operation: &'a Operation,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Settlement, Failure>> {
+        (**self).settle(key, operation, since)
     }
 }

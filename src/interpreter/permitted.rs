@@ -3,8 +3,9 @@ use std::fmt;
 
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
+use jiff::Timestamp;
 
-use super::Interpreter;
+use super::{Interpreter, Settlement};
 use crate::contract::contract;
 use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome};
 use crate::suggest::nearest;
@@ -29,6 +30,15 @@ impl<I: Interpreter> Interpreter for Permitted<I> {
             Ok(()) => self.inner.perform(key, operation),
             Err(failure) => ready(Err(failure)).boxed(),
         }
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a Key,
+        operation: &'a Operation,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Settlement, Failure>> {
+        self.inner.settle(key, operation, since)
     }
 }
 

@@ -1,9 +1,10 @@
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, ready};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Interpreter;
 use super::locals::text;
+use super::{Interpreter, Settlement};
 use crate::operation::{Body, Call, Failure, FailureKind, Host, Key, Operation, Outcome, Request, Response, secret};
 use crate::store::{Registry, RegistryError, Tenant, unsettled_hint};
 
@@ -321,6 +322,21 @@ impl<I: Interpreter> Interpreter for Registered<I> {
             }
             .boxed(),
             _ => self.inner.perform(key, operation),
+        }
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a Key,
+        operation: &'a Operation,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Settlement, Failure>> {
+        match (&operation.call, operation.id.as_str()) {
+            // Entering the same tenant again changes nothing.
+            (Call::Local { .. }, "tenantry.registry.lookup" | "tenantry.registry.adopt") => {
+                ready(Ok(Settlement::NotPerformed)).boxed()
+            }
+            _ => self.inner.settle(key, operation, since),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tenantry::contract::contract;
 use tenantry::interpreter::{
     Embedded, Enrolment, IdentitySource, Interpreter, License, LocalOperation, LocalOperations, Locals, Organization,
-    Permits, Permitted, Registered,
+    Permits, Permitted, Registered, Settlement,
 };
 use tenantry::operation::{
     Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response,
@@ -502,4 +502,60 @@ async fn the_whole_stack_makes_one_tenant_in_the_sandbox() {
     assert_eq!(perform(&stack, &user).await.unwrap_err().code, "tenantry/not-permitted");
     registry.drop_organization(&identity).unwrap();
     assert!(registry.tenants(&identity).unwrap().is_empty());
+}
+
+fn since() -> jiff::Timestamp {
+    "2026-11-24T08:00:00Z".parse().unwrap()
+}
+
+async fn settle(interpreter: &impl Interpreter, operation: &Operation) -> Result<Settlement, Failure> {
+    interpreter.settle(&key(&operation.id), operation, since()).await
+}
+
+#[tokio::test]
+async fn what_became_of_a_local_operation_is_asked_of_who_performs_it() {
+    let write = |name: &'static str| {
+        LocalOperation::new(name, Effect::Act, |_| async { Ok(Value::Null) })
+            .settle(|arguments| async move { Ok(arguments["done"].as_bool().map(|_| json!({ "noted": true }))) })
+    };
+    let mut operations = locals(&Vault::in_memory());
+    operations.add(write("crm.notify")).unwrap();
+    operations.add(LocalOperation::new("crm.mail", Effect::Act, |_| async { Ok(Value::Null) })).unwrap();
+    operations.add(LocalOperation::new("crm.find", Effect::Read, |_| async { Ok(Value::Null) })).unwrap();
+    let broken = LocalOperation::new("crm.odd", Effect::Act, |_| async { Ok(Value::Null) })
+        .settle(|_| async { Err(Failure::new(FailureKind::Unsent, "crm/down", "no route")) });
+    operations.add(broken).unwrap();
+    let layer = Arc::new(Permitted::new(
+        Registered::new(
+            Locals::new(Scripted::default(), Arc::new(operations)),
+            registry(),
+            organization(true),
+            "harbour",
+            "run-1",
+        ),
+        Permits::everything(),
+    ));
+
+    let performed = Settlement::Performed(Response::local(json!({ "noted": true })));
+    assert_eq!(settle(&layer, &local("crm.notify", json!({ "done": true }))).await, Ok(performed));
+    assert_eq!(settle(&layer, &local("crm.notify", json!({}))).await, Ok(Settlement::NotPerformed));
+    assert_eq!(settle(&layer, &local("crm.find", json!({}))).await, Ok(Settlement::NotPerformed));
+    for (name, why) in [("crm.mail", "has no look-up"), ("crm.odd", "its look-up failed: no route (crm/down)")] {
+        let failure = settle(&layer, &local(name, json!({}))).await.unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Unknown, "tenantry/unsettled"));
+        assert!(failure.detail.as_ref().unwrap().contains(why), "{failure:?}");
+        assert!(failure.hint.unwrap().contains("--settled"));
+    }
+    // The host's own do no harm when they are repeated.
+    for name in ["now", "uuid", "secret", "ensureKey", "signJwt", "registry.lookup", "registry.adopt"] {
+        let operation = local(&format!("tenantry.{name}"), json!({}));
+        assert_eq!(settle(&layer, &operation).await, Ok(Settlement::NotPerformed), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_interpreter_that_knows_nothing_cannot_tell() {
+    let operation = request("createSpace", Host::Tenant("h.eu.qlikcloud.com".into()), "/api/v1/spaces", json!({}));
+    let failure = settle(&Scripted::default(), &operation).await.unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Unknown, "tenantry/unsettled"));
 }

@@ -1,0 +1,19 @@
+use crate::operation::{Failure, FailureKind, Operation, Response};
+
+/// What a look-up found out about an operation whose end was not known.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Settlement {
+    /// It was performed, and this is its answer as far as the service still tells it.
+    Performed(Response),
+    /// It was not performed, or performing it once more does no harm: it may be asked again.
+    NotPerformed,
+}
+
+/// Nothing tells whether `operation` was performed. `why` completes the sentence "it is not known, because ...".
+pub(crate) fn cannot_tell(operation: &Operation, why: &str) -> Failure {
+    let title = format!("it is not known whether `{}` for {} was performed", operation.id, operation.subject);
+    Failure::new(FailureKind::Unknown, "tenantry/unsettled", title).detail(why).hint(
+        "look in the tenant whether it was done, then say so: `tenantry runs resume RUN --settled KEY=performed` or \
+         `--settled KEY=not-performed`",
+    )
+}
