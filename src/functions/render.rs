@@ -43,7 +43,7 @@ pub(super) fn module(templates: &Arc<Templates>) -> Module {
         .set_into_module(&mut module, move |context: NativeCallContext, path: &str, values: Dynamic| -> Result<Dynamic> {
             let call = Call::begin(&context, "render")?;
             let values = options::json(&call, "values", &values)?;
-            match own.render(path, &values).map_err(|error| failed(&call, &error))? {
+            match using(&call, &own, |own| own.render(path, &values))? {
                 Rendered::Json(document) => options::script(&call, &document),
                 Rendered::Text(text) => Ok(text.into()),
             }
@@ -67,7 +67,7 @@ pub(super) fn module(templates: &Arc<Templates>) -> Module {
             move |context: NativeCallContext, text: &str, values: Dynamic| -> Result<String> {
                 let call = Call::begin(&context, "render_text")?;
                 let values = options::json(&call, "values", &values)?;
-                own.render_text(text, &values).map_err(|error| failed(&call, &error))
+                using(&call, &own, |own| own.render_text(text, &values))
             },
         );
     let own = Arc::clone(templates);
@@ -90,11 +90,23 @@ pub(super) fn module(templates: &Arc<Templates>) -> Module {
             move |context: NativeCallContext, folder: &str, values: Dynamic| -> Result<Bundle> {
                 let call = Call::begin(&context, "bundle")?;
                 let values = options::json(&call, "values", &values)?;
-                let bundle = own.bundle(folder, &values).map_err(|error| failed(&call, &error))?;
-                Ok(Bundle(Arc::new(bundle)))
+                using(&call, &own, |own| own.bundle(folder, &values)).map(|bundle| Bundle(Arc::new(bundle)))
             },
         );
     module
+}
+
+/// Renders, and tells the files it took, whether it came out or not.
+fn using<T>(
+    call: &Call,
+    templates: &Templates,
+    render: impl FnOnce(&Templates) -> std::result::Result<T, RenderError>,
+) -> Result<T> {
+    let (rendered, files) = templates.noting(render);
+    for file in files {
+        call.read(&file.path, &file.content);
+    }
+    rendered.map_err(|error| failed(call, &error))
 }
 
 fn failed(call: &Call, error: &RenderError) -> ScriptError {

@@ -335,6 +335,7 @@ impl Listener for Teller {
     fn told(&self, told: &Told) {
         let (run, customer) = (self.run.clone(), self.customer.clone());
         self.tell(&match told {
+            Told::Read { .. } => return,
             Told::Step(step) => Event::Step { run, customer, step: step.clone() },
             Told::Log { level, message, site } => {
                 Event::Log { run, customer, level: level.clone(), message: message.clone(), site: site.clone() }

@@ -2,11 +2,12 @@
 //! branch that runs on their thread.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rhai::{Dynamic, EvalAltResult, Position};
 use serde_json::Value;
 
@@ -83,6 +84,13 @@ pub enum Told {
         /// Where.
         site: Option<Site>,
     },
+    /// The session used a file of the project: told once for each, before any operation that depends on it.
+    Read {
+        /// The file, relative to the project, with `/` between folders.
+        path: String,
+        /// What it held.
+        content: Bytes,
+    },
 }
 
 /// What all branches of a session share.
@@ -100,6 +108,8 @@ pub(crate) struct Shared {
     stop: RefCell<Option<Stop>>,
     is_stopped: Cell<bool>,
     told: RefCell<Vec<Told>>,
+    read: RefCell<HashSet<String>>,
+    libraries: RefCell<HashMap<String, Arc<str>>>,
     claims: RefCell<HashMap<(String, String), Vec<Claim>>>,
 }
 
@@ -125,6 +135,8 @@ impl Shared {
             stop: RefCell::new(None),
             is_stopped: Cell::new(false),
             told: RefCell::default(),
+            read: RefCell::default(),
+            libraries: RefCell::default(),
             claims: RefCell::default(),
         }
     }
@@ -174,6 +186,27 @@ impl Shared {
 
     pub(super) fn take_told(&self) -> Vec<Told> {
         std::mem::take(&mut self.told.borrow_mut())
+    }
+
+    /// Tells that the session used this file, unless it has been told.
+    pub(super) fn tell_read(&self, path: &str, content: &Bytes) {
+        let mut read = self.read.borrow_mut();
+        if !read.contains(path) {
+            read.insert(path.to_owned());
+            self.tell(Told::Read { path: path.to_owned(), content: content.clone() });
+        }
+    }
+
+    /// The text of a library: what `read` gives, and the same again for every branch of the session, so that a file
+    /// which changes meanwhile is one file to it.
+    pub(super) fn library<E>(&self, file: &str, read: impl FnOnce() -> Result<Arc<str>, E>) -> Result<Arc<str>, E> {
+        if let Some(text) = self.libraries.borrow().get(file) {
+            return Ok(Arc::clone(text));
+        }
+        let text = read()?;
+        self.tell_read(file, &Bytes::copy_from_slice(text.as_bytes()));
+        self.libraries.borrow_mut().insert(file.to_owned(), Arc::clone(&text));
+        Ok(text)
     }
 
     /// Notes that `branch` deals with `subject`. Where another branch of the same `parallel` does so too, that

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use bytes::Bytes;
 use rhai::{EvalAltResult, NativeCallContext, Position};
 use serde_json::Value;
 
@@ -125,6 +126,12 @@ impl Call {
     /// Logs a line for the playbook.
     pub fn log(&self, level: &str, message: impl Into<String>) {
         self.shared.tell(Told::Log { level: level.to_owned(), message: message.into(), site: self.site.clone() });
+    }
+
+    /// Tells that the call used a file of the project, given relative to it: a run is replayed from what was told.
+    /// Only the first time counts.
+    pub fn read(&self, path: &str, content: &Bytes) {
+        self.shared.tell_read(path, content);
     }
 
     /// Adds to the run's output; later values replace earlier ones of the same name.

@@ -87,9 +87,11 @@ impl ProjectResolver {
         path: &str,
         file: &str,
     ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let text: Arc<str> = std::fs::read_to_string(self.root.join(file))
-            .map_err(|error| format!("cannot read {file}: {error}"))?
-            .into();
+        let read = || match std::fs::read_to_string(self.root.join(file)) {
+            Ok(text) => Ok(Arc::from(text)),
+            Err(error) => Err(format!("cannot read {file}: {error}")),
+        };
+        let text = with_current(|shared, _| shared.library(file, read)).unwrap_or_else(read)?;
         let wrap =
             |error: Box<EvalAltResult>| Box::new(EvalAltResult::ErrorInModule(file.to_owned(), error, Position::NONE));
         let ast = self.sources.compile(engine, file, &text).map_err(|error| wrap(error.into()))?;
@@ -111,7 +113,14 @@ fn missing(root: &Path, file: &Path, path: &str, name: &str) -> String {
     });
     let names: Vec<String> = names.collect();
     match crate::suggest::nearest(&wanted, names.iter().map(String::as_str)) {
-        Some(near) => format!("there is no {name}; did you mean `{}`?", path.replace(&wanted, near)),
+        Some(near) => {
+            // The message depends on that file, so it counts as used.
+            let near_file = Path::new(name).with_file_name(format!("{near}.rhai"));
+            let content = std::fs::read(root.join(&near_file)).unwrap_or_default();
+            let shown = near_file.to_string_lossy().replace('\\', "/");
+            let _ = with_current(|shared, _| shared.tell_read(&shown, &content.into()));
+            format!("there is no {name}; did you mean `{}`?", path.replace(&wanted, near))
+        }
         None => format!("there is no {name}; a path is taken from the importing file, without `.rhai`"),
     }
 }

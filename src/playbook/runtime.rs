@@ -2,6 +2,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rhai::{AST, Dynamic, Engine, Scope};
 use serde_json::Value;
 
@@ -146,6 +147,7 @@ impl Runtime {
         let customer = from_json_read_only(&start.customer)
             .map_err(|error| Diagnostic::new(format!("the customer's values cannot be used: {error}")))?;
         let shared = Rc::new(Shared::new(start.limits, start.clock, customer, start.verify));
+        shared.tell_read(&playbook.file, &Bytes::copy_from_slice(playbook.source.as_bytes()));
         let engine = Rc::clone(&self.engine);
         let body: Body<'static> =
             Box::new(move || Ended::Result(engine.eval_ast_with_scope::<Dynamic>(&mut Scope::new(), &ast)));

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::environment::{Format, inside, parse};
 use super::values::Values;
-use super::{RenderError, RenderErrorKind, Templates};
+use super::{RenderError, RenderErrorKind, Templates, used};
 use crate::operation::Bundle;
 
 /// Bounds what a folder may hold, well above what Qlik Cloud takes.
@@ -55,7 +55,11 @@ pub(super) fn render(templates: &Templates, folder: &str, values: &Values) -> Re
                 }
                 Bytes::from(text)
             }
-            _ => Bytes::from(content),
+            _ => {
+                let content = Bytes::from(content);
+                used::file(&name, &content);
+                content
+            }
         };
         bytes += content.len() as u64;
         if bytes > MAX_BYTES {

@@ -1,11 +1,13 @@
 use std::path::{Component, Path, PathBuf};
 
+use bytes::Bytes;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use serde_json::Value;
 
 use super::RenderError;
 use super::filters;
+use super::used::{self, Contents};
 use super::values::Secret;
 
 /// Bounds one rendering: about two million steps, or 128 MB of text.
@@ -38,7 +40,7 @@ fn extension(path: &str) -> Option<String> {
     Path::new(path).extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase())
 }
 
-pub(super) fn build(root: PathBuf) -> Environment<'static> {
+pub(super) fn build(root: PathBuf, contents: Contents) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
     environment.set_debug(true);
@@ -68,11 +70,15 @@ pub(super) fn build(root: PathBuf) -> Environment<'static> {
         minijinja::escape_formatter(out, state, value)
     });
     filters::register(&mut environment);
-    environment.set_loader(move |name| load(&root, name));
+    environment.set_path_join_callback(|name, _| {
+        used::template(name);
+        name.into()
+    });
+    environment.set_loader(move |name| load(&root, name, &contents));
     environment
 }
 
-fn load(root: &Path, name: &str) -> Result<Option<String>, Error> {
+fn load(root: &Path, name: &str, contents: &Contents) -> Result<Option<String>, Error> {
     let Some(path) = inside(root, name).map_err(|why| Error::new(ErrorKind::TemplateNotFound, why))? else {
         return Ok(None);
     };
@@ -83,7 +89,9 @@ fn load(root: &Path, name: &str) -> Result<Option<String>, Error> {
     if size > MAX_TEMPLATE {
         return Err(Error::new(ErrorKind::InvalidOperation, format!("template `{name}` is larger than 8 MB")));
     }
-    match String::from_utf8(std::fs::read(&path).map_err(unreadable)?) {
+    let content = std::fs::read(&path).map_err(unreadable)?;
+    contents.keep(name, Bytes::copy_from_slice(&content));
+    match String::from_utf8(content) {
         Ok(text) => Ok(Some(text)),
         Err(_) => Err(Error::new(ErrorKind::InvalidOperation, format!("template `{name}` is not UTF-8 text"))),
     }

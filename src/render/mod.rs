@@ -26,6 +26,7 @@ mod bundle;
 mod environment;
 mod error;
 mod filters;
+mod used;
 mod values;
 
 use std::path::PathBuf;
@@ -34,10 +35,15 @@ use minijinja::Environment;
 use serde_json::Value;
 
 pub use error::{RenderError, RenderErrorKind};
+pub use used::UsedFile;
 
 use crate::operation::Bundle;
 use environment::Format;
+use used::Contents;
 use values::Values;
+
+/// Where templates lie in a project.
+const FOLDER: &str = "templates";
 
 /// What a template turned into.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,14 +59,20 @@ pub enum Rendered {
 pub struct Templates {
     root: PathBuf,
     environment: Environment<'static>,
+    contents: Contents,
 }
 
 impl Templates {
     /// The templates under `templates/` of the project in `project`.
     #[must_use]
     pub fn new(project: impl Into<PathBuf>) -> Self {
-        let root = project.into().join("templates");
-        Self { environment: environment::build(root.clone()), root }
+        let (root, contents) = (project.into().join(FOLDER), Contents::default());
+        Self { environment: environment::build(root.clone(), contents.clone()), root, contents }
+    }
+
+    /// Does `work`, such as a rendering, and says which files it used, in order, each once: also when it failed.
+    pub fn noting<T>(&self, work: impl FnOnce(&Self) -> T) -> (T, Vec<UsedFile>) {
+        used::noting(&self.contents, || work(self))
     }
 
     /// Renders template text given in place, as plain text.
@@ -105,6 +117,7 @@ impl Templates {
     }
 
     fn render_file(&self, path: &str, values: &Values) -> Result<String, RenderError> {
+        used::template(path);
         let rendered = self.environment.get_template(path).and_then(|template| template.render(values.root()));
         Self::finish(path, rendered, values, Format::of(path) == Format::Text)
     }

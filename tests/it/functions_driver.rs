@@ -230,6 +230,7 @@ impl Project {
                 match told {
                     Told::Step(step) => steps.push(step),
                     Told::Log { message, .. } => logs.push(message),
+                    Told::Read { .. } => {}
                 }
             }
             match open.next().await {

@@ -5,6 +5,7 @@ mod any_input;
 mod cli_cases;
 mod cli_run;
 mod contract;
+mod files_used;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;
