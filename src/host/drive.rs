@@ -107,9 +107,9 @@ impl Drop for Abandoned {
     }
 }
 
-/// Drives `session` until it ends or `cancelled` turns true.
+/// Drives `session` until it ends, `cancelled` turns true, or an operation fails with [`FailureKind::Cancelled`].
 ///
-/// On cancel, reads in flight are dropped and writes are waited for, so that what they did is known; nothing new is
+/// When it does not end by itself, reads in flight are dropped and writes are waited for, so that what they did is known; nothing new is
 /// asked.
 pub(super) async fn drive(
     mut session: Session,
@@ -158,7 +158,14 @@ pub(super) async fn drive(
         if let Some((key, operation, outcome)) = answered {
             counts.add(&operation, &outcome);
             listener.answered(&key, &operation, &outcome);
-            session.answer(&key, outcome);
+            match outcome {
+                // Whoever performs operations has ended the run: no script is to go on after that.
+                Err(failure) if failure.kind == FailureKind::Cancelled => {
+                    session.end(&operation, failure);
+                    break;
+                }
+                outcome => session.answer(&key, outcome),
+            }
         }
     }
     drop(reads);

@@ -81,7 +81,7 @@ pub enum FailureKind {
     Unknown,
     /// A rule on this side forbade it; nothing was sent.
     Denied,
-    /// The run was cancelled before it was sent.
+    /// The run has ended before it was sent: no script is to go on after it.
     Cancelled,
 }
 

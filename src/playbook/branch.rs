@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Limits;
 use crate::event::Step;
-use crate::operation::{BranchStep, Site};
+use crate::operation::{BranchStep, Failure, Site};
 use crate::surroundings::Clock;
 
 /// Why a session ended before its script did.
@@ -44,6 +44,16 @@ pub enum Stop {
     /// A host function failed in a way that is a defect of the host.
     #[error("a host function failed unexpectedly: {0}")]
     Panicked(String),
+    /// The host ended it with an operation that no script is to go on after.
+    #[error("{failure}")]
+    Ended {
+        /// Why.
+        failure: Box<Failure>,
+        /// The operation that was asked.
+        operation: String,
+        /// Where it was asked.
+        site: Option<Site>,
+    },
 }
 
 impl Stop {
@@ -65,7 +75,7 @@ impl Stop {
                 Some("this is a defect of the host or of a function its embedder registered: please report it")
             }
             Self::Branch(_) => Some("run fewer customers at once, or allow the process more memory"),
-            Self::Cancelled => None,
+            Self::Cancelled | Self::Ended { .. } => None,
         }
     }
 }

@@ -122,7 +122,7 @@ impl Diagnostic {
         let mut diagnostic = describe(inner, engine);
         // The innermost error without a place of its own stands where the innermost call stands.
         let place = site(&file, inner.position()).or_else(|| stack.first().and_then(|frame| frame.site.clone()));
-        let origin = thrown(inner).and_then(|thrown| thrown.site().cloned());
+        let origin = origin(inner);
         diagnostic.stack = stack;
         match origin.or(place) {
             Some(site) => {
@@ -142,9 +142,14 @@ fn function_name(name: &str) -> String {
     if name.starts_with("anon$") { "closure".to_owned() } else { name.to_owned() }
 }
 
-fn thrown(error: &EvalAltResult) -> Option<Thrown> {
+/// The place that an error carries with it, wherever it was thrown on since.
+fn origin(error: &EvalAltResult) -> Option<Site> {
     match error {
-        EvalAltResult::ErrorRuntime(value, _) => value.read_lock::<Thrown>().map(|thrown| thrown.clone()),
+        EvalAltResult::ErrorRuntime(value, _) => value.read_lock::<Thrown>()?.site().cloned(),
+        EvalAltResult::ErrorTerminated(value, _) => match &*value.read_lock::<Stop>()? {
+            Stop::Ended { site, .. } => site.clone(),
+            _ => None,
+        },
         _ => None,
     }
 }
@@ -155,6 +160,11 @@ fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
         EvalAltResult::ErrorRuntime(value, _) => of_value(value),
         EvalAltResult::ErrorTerminated(value, _) => match value.read_lock::<Stop>() {
             Some(stop) => {
+                if let Stop::Ended { failure, operation, .. } = &*stop {
+                    let mut diagnostic = Diagnostic::of_failure(failure);
+                    diagnostic.operation = Some(operation.clone());
+                    return diagnostic;
+                }
                 let mut diagnostic = Diagnostic::new(stop.to_string());
                 diagnostic.hints.extend(stop.hint().map(str::to_owned));
                 diagnostic.cancelled = *stop == Stop::Cancelled;

@@ -17,7 +17,7 @@ use super::Diagnostic;
 use super::branch::{Branch, Shared, Stop, Told, enter};
 use super::coroutine::{Body, Fiber, Turn, on_own_stack, switch_meter};
 use super::runtime::Explainer;
-use crate::operation::{BranchStep, Key, Operation, Outcome};
+use crate::operation::{BranchStep, Failure, Key, Operation, Outcome};
 
 /// How many branches of one `parallel` run at once.
 const BRANCHES_AT_ONCE: usize = 8;
@@ -152,6 +152,12 @@ impl Session {
     /// Ends the session: every suspended branch is resumed with an error that scripts cannot catch, children first.
     pub fn cancel(&mut self) {
         self.stop(Stop::Cancelled);
+    }
+
+    /// Ends the session with the failure of an operation, as [`Session::cancel`] does: it is what the session ends with.
+    pub fn end(&mut self, operation: &Operation, failure: Failure) {
+        let (failure, operation, site) = (Box::new(failure), operation.id.clone(), operation.site.clone());
+        self.stop(Stop::Ended { failure, operation, site });
     }
 
     /// Whether the script has ended.

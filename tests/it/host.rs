@@ -10,7 +10,7 @@ use std::thread::{Thread, current, park};
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
-use tenantry::operation::{Effect, Failure};
+use tenantry::operation::{Effect, Failure, FailureKind};
 use tenantry::playbook::{Call, ScriptError};
 use tenantry::sandbox::{Sandbox, Settings};
 use tenantry::store::{Registry, Vault};
@@ -235,4 +235,36 @@ fn the_example_runs() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&report["status"], &report["output"]["ticket"]), (&json!("succeeded"), &json!("T-64")));
+}
+
+#[test]
+fn a_failure_that_ends_the_run_is_not_caught_and_is_its_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counts = Arc::clone(&asked);
+    let handler = move |_: Value| {
+        counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let failure = Failure::new(FailureKind::Cancelled, "crm/closed", "the CRM has closed").hint("open it");
+        async { Err::<Value, _>(failure) }
+    };
+    let host = builder(&folder)
+        .functions(|engine| {
+            engine.register_fn("ask", |context: rhai::NativeCallContext| -> Result<(), ScriptError> {
+                Call::begin(&context, "ask")?.ask_local("crm.ask", Effect::Create, "the CRM", json!({})).map(|_| ())
+            });
+        })
+        .operation(LocalOperation::new("crm.ask", Effect::Create, handler))
+        .build()
+        .unwrap();
+    let source = "parallel([1], |n| {\n  try { ask(); } catch { }\n  ask();\n});\nask();";
+    let report = run(&host, source);
+    assert_eq!((report.status, asked.load(std::sync::atomic::Ordering::Relaxed)), (RunStatus::Failed, 1));
+    let error = report.error.unwrap();
+    assert_eq!((error.message.as_str(), error.hints), ("the CRM has closed", vec!["open it".to_owned()]));
+    assert_eq!(error.site.unwrap().to_string(), "playbooks/test.rhai:2:9");
+    assert_eq!(
+        (error.line.as_deref(), error.operation.as_deref()),
+        (Some("  try { ask(); } catch { }"), Some("crm.ask"))
+    );
+    assert_eq!(error.failure.unwrap().kind, FailureKind::Cancelled);
 }
