@@ -83,14 +83,8 @@ impl InProcess {
             .body(body)
             .map_err(|error| failed(error.to_string(), false))?;
         *request.headers_mut() = outgoing.headers;
-        let response = if self.0.waits_for_disk(request.method()) {
-            let sandbox = self.0.clone();
-            tokio::task::spawn_blocking(move || sandbox.handle(request))
-                .await
-                .map_err(|error| failed(error.to_string(), true))?
-        } else {
-            self.0.handle(request)
-        };
+        let response = self.0.exchange(request).await;
+        let response = response.ok_or_else(|| failed("the connection was lost".to_owned(), true))?;
         let (head, body) = response.into_parts();
         Ok((head.status, head.headers, body))
     }

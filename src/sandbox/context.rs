@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::blobs::CONTENT;
 use super::collection::Collection;
+use super::dispatch::Sight;
 use super::hosts::Place;
 use super::ids;
 use super::multipart::Part;
@@ -86,6 +87,14 @@ impl<'r> Context<'r> {
             state,
             changes: Vec::new(),
             scope,
+        }
+    }
+
+    /// Shows the handler what `sight` says in place of the state.
+    pub(super) fn look_back(&mut self, sight: Sight<'_>) {
+        let user = self.grant.as_ref().and_then(|grant| grant.user.as_deref());
+        if let Some(earlier) = sight(&self.scope, user) {
+            self.state = earlier;
         }
     }
 

@@ -7,10 +7,11 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use super::context::{Answer, Asked, Context, Handled, text};
 use super::hosts::{self, Place};
 use super::refusal::{Refusal, Shape};
-use super::state::State;
+use super::state::{Scope, State};
 use super::store::Change;
 use super::{ids, published, resources, token};
 use crate::contract::{Published, Role};
+use crate::operation::Effect;
 use crate::surroundings::{Clock, Random};
 
 /// The address with which links in the answer begin: what the client put before the path of the host it asked, for
@@ -59,8 +60,28 @@ pub(super) fn may_write(method: &Method) -> bool {
     !(method == Method::GET || method == Method::HEAD)
 }
 
+/// What a read is shown in place of the state, given whose documents it reads and as which user; nothing when it is
+/// shown what is there.
+pub(super) type Sight<'s> = &'s dyn Fn(&Scope, Option<&str>) -> Option<State>;
+
+/// The operation a request means on the host it names.
+pub(super) fn operation(request: &Request<Bytes>) -> Option<&'static Published> {
+    published::find(request.method(), request.uri().path()).map(|(operation, _)| operation)
+}
+
+/// Whether an operation is only done for who shows a token.
+pub(super) fn wants_token(operation: &Published) -> bool {
+    !(operation.anonymous || OWN_PROOF.contains(&operation.id))
+}
+
 /// Answers one request from a state.
-pub(super) fn answer(request: &Request<Bytes>, state: State, clock: &dyn Clock, random: &Random) -> Outcome {
+pub(super) fn answer(
+    request: &Request<Bytes>,
+    state: State,
+    sight: Sight<'_>,
+    clock: &dyn Clock,
+    random: &Random,
+) -> Outcome {
     let uri = request.uri();
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
     let base = request.extensions().get::<Base>().map_or_else(|| format!("https://{host}"), |base| base.0.clone());
@@ -80,7 +101,7 @@ pub(super) fn answer(request: &Request<Bytes>, state: State, clock: &dyn Clock, 
     };
     let mut context = Context::new(asked, state);
     let mut violations = Vec::new();
-    let handled = handle(request.method(), &mut context, &mut violations);
+    let handled = handle(request.method(), &mut context, sight, &mut violations);
     let (answer, kept) = match handled {
         Ok(answer) => (answer, true),
         Err(refusal) => {
@@ -106,7 +127,7 @@ fn respond(answer: Answer) -> Response<Bytes> {
     response
 }
 
-fn handle(method: &Method, context: &mut Context<'_>, violations: &mut Vec<Violation>) -> Handled {
+fn handle(method: &Method, context: &mut Context<'_>, sight: Sight<'_>, violations: &mut Vec<Violation>) -> Handled {
     if *context.place == Place::Nowhere {
         let title = "No authentication configured for this hostname";
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "LOGIN-2", title));
@@ -131,7 +152,7 @@ fn handle(method: &Method, context: &mut Context<'_>, violations: &mut Vec<Viola
         violated("", "no published operation on this host has this method and path".to_owned());
         return Err(Refusal::new(StatusCode::NOT_FOUND, "HTTP-404", "Not found"));
     };
-    if !(operation.anonymous || OWN_PROOF.contains(&operation.id)) {
+    if wants_token(operation) {
         context.grant = Some(granted(method, context)?);
     }
     let Some(handler) = resources::handler(operation.id) else {
@@ -149,6 +170,9 @@ fn handle(method: &Method, context: &mut Context<'_>, violations: &mut Vec<Viola
         published::refuse(operation, &found)
     })?;
     (context.vars, context.body, context.parts) = (vars, read.body, read.parts);
+    if operation.effect == Effect::Read && !may_write(method) {
+        context.look_back(sight);
+    }
     handler(context)
 }
 

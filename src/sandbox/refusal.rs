@@ -1,6 +1,7 @@
 //! How each of Qlik's services says no (fact sheet, section 4.1).
 
-use http::StatusCode;
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 /// A refused request, before it is put in the words of a service. One word large, since most requests are not.
@@ -83,6 +84,14 @@ impl Refusal {
 
     pub(super) fn status(&self) -> StatusCode {
         self.0.status
+    }
+
+    /// The whole answer, for a request that nobody has worked on: its trace leads nowhere.
+    pub(super) fn response(&self, shape: Shape) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::from(self.body(shape, &"0".repeat(32)).to_string()));
+        *response.status_mut() = self.0.status;
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
     }
 
     /// The body in which a service says this.

@@ -8,7 +8,6 @@
 //! - an absolute request line, as a client sends it to a proxy. Only the sandbox's own names are answered: it is no
 //!   proxy for others.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -98,7 +97,7 @@ async fn connection(sandbox: Sandbox, stream: TcpStream, stopping: CancellationT
     let sandbox = Arc::new(sandbox);
     let service = service_fn(move |request| {
         let sandbox = sandbox.clone();
-        async move { Ok::<_, Infallible>(answer(&sandbox, request, here).await) }
+        async move { answer(&sandbox, request, here).await }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -119,43 +118,45 @@ async fn connection(sandbox: Sandbox, stream: TcpStream, stopping: CancellationT
     }
 }
 
-async fn answer(sandbox: &Sandbox, request: Request<Incoming>, here: Option<SocketAddr>) -> Response<Full<Bytes>> {
+async fn answer(
+    sandbox: &Sandbox,
+    request: Request<Incoming>,
+    here: Option<SocketAddr>,
+) -> Result<Response<Full<Bytes>>, Lost> {
     let (mut head, body) = request.into_parts();
     let road = match road(sandbox, &head, here) {
         Ok(road) => road,
-        Err(response) => return *response,
+        Err(response) => return Ok(*response),
     };
     let body = match tokio::time::timeout(SENDING, Limited::new(body, BODY_BYTES).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let detail = format!("a request may have {BODY_BYTES} bytes");
-            return closing(refuse(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large", &detail));
+            return Ok(closing(refuse(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large", &detail)));
         }
         Ok(Err(error)) => {
-            return closing(refuse(StatusCode::BAD_REQUEST, "Bad request", &format!("the body broke off: {error}")));
+            let detail = format!("the body broke off: {error}");
+            return Ok(closing(refuse(StatusCode::BAD_REQUEST, "Bad request", &detail)));
         }
         Err(_) => {
-            return closing(refuse(StatusCode::REQUEST_TIMEOUT, "Request timeout", "the body did not arrive in time"));
+            let detail = "the body did not arrive in time";
+            return Ok(closing(refuse(StatusCode::REQUEST_TIMEOUT, "Request timeout", detail)));
         }
     };
     head.uri = road.uri;
     head.version = Version::HTTP_11;
     head.extensions.insert(Base(road.base));
     let request = Request::from_parts(head, body);
-    let response = if sandbox.waits_for_disk(request.method()) {
-        let sandbox = sandbox.clone();
-        match tokio::task::spawn_blocking(move || sandbox.handle(request)).await {
-            Ok(response) => response,
-            // It panicked; what it would have changed is not kept.
-            Err(error) => {
-                return refuse(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error", &error.to_string());
-            }
-        }
-    } else {
-        sandbox.handle(request)
-    };
-    response.map(Full::new)
+    match sandbox.exchange(request).await {
+        Some(response) => Ok(response.map(Full::new)),
+        None => Err(Lost),
+    }
 }
+
+/// The connection ends without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is to be lost")]
+struct Lost;
 
 /// Where a request goes: its address on the simulated cloud, and what links begin with.
 struct Road {

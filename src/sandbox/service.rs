@@ -1,13 +1,16 @@
 //! The sandbox itself: a state, a file to keep it in, and the order in which requests change it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use serde_json::json;
 
-use super::dispatch::{self, Violation};
+use super::dispatch::{self, Sight, Violation};
+use super::exchange::History;
+use super::faults::{Faults, Touched};
 use super::settings::{self, Credentials, Settings};
 use super::state::{Document, SELF, Scope, State};
 use super::store::{Change, OpenError, Store};
@@ -28,6 +31,8 @@ struct Shared {
     /// Rung when changes reached the disk, or failed to.
     flushed: Condvar,
     store: Option<Mutex<Store>>,
+    /// How many requests faults were asked about.
+    arrived: AtomicU64,
 }
 
 struct Inner {
@@ -43,6 +48,8 @@ struct Inner {
     /// The requests whose changes the disk refused: after the first, up to the second.
     failures: Vec<(u64, u64, String)>,
     writing: bool,
+    /// What there was before the last changes; empty when no faults can ask for it.
+    history: History,
     violations: std::collections::VecDeque<Violation>,
 }
 
@@ -99,6 +106,7 @@ impl Sandbox {
             settled: 0,
             failures: Vec::new(),
             writing: false,
+            history: History::default(),
             violations: std::collections::VecDeque::new(),
         };
         Self(Arc::new(Shared {
@@ -107,13 +115,29 @@ impl Sandbox {
             inner: Mutex::new(inner),
             flushed: Condvar::new(),
             store: store.map(Mutex::new),
+            arrived: AtomicU64::new(0),
         }))
     }
 
-    /// A copy in memory that goes its own way from here: free, whatever the state holds.
+    /// A copy in memory that goes its own way from here, without the faults: free, whatever the state holds.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self::around(self.snapshot(), self.0.settings.clone(), None)
+        Self::around(self.snapshot(), Settings { faults: None, ..self.0.settings.clone() }, None)
+    }
+
+    /// What was there before the last `changes` of this scope, as far back as it is kept and the user was there.
+    pub(super) fn earlier(&self, scope: &Scope, user: Option<&str>, changes: usize) -> Option<State> {
+        self.inner().history.before(scope, user, changes)
+    }
+
+    /// What goes wrong with requests.
+    pub(super) fn faults(&self) -> Option<&Arc<dyn Faults>> {
+        self.0.settings.faults.as_ref()
+    }
+
+    /// The number of the request that has come now.
+    pub(super) fn count(&self) -> u64 {
+        self.0.arrived.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The state now.
@@ -158,15 +182,27 @@ impl Sandbox {
     }
 
     /// Answers one request. Its address is absolute (`https://<host>/<path>?<query>`); see
-    /// [`Base`](super::Base) for the links in the answer. Waits for the disk when the request changes something.
+    /// [`Base`](super::Base) for the links in the answer. Waits for the disk when the request changes something. Faults
+    /// of the settings do not strike here; see [`exchange`](Self::exchange).
     #[must_use]
     pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        self.work(&request, &|_, _| None, &mut |_, _| {})
+    }
+
+    /// The same, with what a read is shown and who is told what was done, in the order in which it is done.
+    pub(super) fn work(
+        &self,
+        request: &Request<Bytes>,
+        sight: Sight<'_>,
+        done: &mut dyn FnMut(StatusCode, Vec<Touched>),
+    ) -> Response<Bytes> {
         let Settings { clock, random, .. } = &self.0.settings;
         if !dispatch::may_write(request.method()) {
             let state = self.snapshot();
-            let outcome = dispatch::answer(&request, state, &**clock, random);
+            let outcome = dispatch::answer(request, state, sight, &**clock, random);
             debug_assert!(outcome.changed.is_none(), "a GET changed something: {}", request.uri());
             Self::note(&mut self.inner(), outcome.violations);
+            done(outcome.response.status(), Vec::new());
             return outcome.response;
         }
         loop {
@@ -175,15 +211,20 @@ impl Sandbox {
                 let inner = self.inner();
                 (inner.latest.clone(), inner.failures.len())
             };
-            let outcome = dispatch::answer(&request, state, &**clock, random);
+            let outcome = dispatch::answer(request, state.clone(), sight, &**clock, random);
             let mut inner = self.inner();
             if inner.failures.len() != failures {
                 // The state it was worked out on holds changes that are not saved and are gone again.
                 continue;
             }
             Self::note(&mut inner, outcome.violations);
-            if let Some((state, changes)) = outcome.changed {
-                inner.latest = state;
+            let mut touched = Vec::new();
+            if let Some((later, changes)) = outcome.changed {
+                if self.0.settings.faults.is_some() {
+                    touched = Touched::all(&state, &changes);
+                    inner.history.note(state, &changes);
+                }
+                inner.latest = later;
                 inner.made += 1;
                 match &self.0.store {
                     Some(_) => inner.queue.extend(changes),
@@ -191,18 +232,24 @@ impl Sandbox {
                 }
             }
             let Some(store) = &self.0.store else {
+                drop(inner);
+                done(outcome.response.status(), touched);
                 return outcome.response;
             };
             // Also when nothing was changed: the answer may tell of changes that are still on their way to the disk.
             let mine = inner.made;
             if inner.settled >= mine {
+                drop(inner);
+                done(outcome.response.status(), touched);
                 return outcome.response;
             }
             drop(turn);
-            return match self.settle(inner, store, mine) {
-                Ok(()) => outcome.response,
-                Err(reason) => unwritten(&reason),
+            let (response, touched) = match self.settle(inner, store, mine) {
+                Ok(()) => (outcome.response, touched),
+                Err(reason) => (unwritten(&reason), Vec::new()),
             };
+            done(response.status(), touched);
+            return response;
         }
     }
 
@@ -234,6 +281,7 @@ impl Sandbox {
                     // What was made meanwhile stands on what failed, so it goes too.
                     inner.latest = inner.durable.clone();
                     inner.queue.clear();
+                    inner.history = History::default();
                     let failure = (inner.settled, inner.made, error.to_string());
                     inner.failures.push(failure);
                     inner.settled = inner.made;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::faults::Faults;
 use super::state::{SELF, Scope, State};
 use crate::surroundings::{Clock, Random, SystemClock};
 
@@ -34,6 +35,8 @@ pub struct Settings {
     pub seats: Option<BTreeMap<String, i64>>,
     /// How many tenants the licence allows.
     pub tenant_quota: Option<usize>,
+    /// What goes wrong with requests; nothing when there is none.
+    pub faults: Option<Arc<dyn Faults>>,
 }
 
 impl Default for Settings {
@@ -46,6 +49,7 @@ impl Default for Settings {
             license_key: None,
             seats: None,
             tenant_quota: None,
+            faults: None,
         }
     }
 }

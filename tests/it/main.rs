@@ -27,6 +27,7 @@ mod readme;
 mod registry;
 mod render;
 mod sandbox_csp_origins;
+mod sandbox_faults;
 mod sandbox_frame;
 mod sandbox_groups;
 mod sandbox_identity_providers;

@@ -1,0 +1,123 @@
+//! A request on a road that can break: what strikes it, and what comes back.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+
+use super::dispatch;
+use super::faults::{Arrival, Fault, Served};
+use super::refusal::{Refusal, Shape};
+use super::service::Sandbox;
+use super::state::{Scope, State};
+use super::store::Change;
+
+/// How many changes are remembered for reads of what was there before.
+const REMEMBERED: usize = 64;
+
+impl Sandbox {
+    /// Answers one request as [`handle`](Self::handle) does, unless a fault of the settings strikes it. `None` says that
+    /// the connection is lost and no answer comes. Holds up no thread.
+    pub async fn exchange(&self, request: Request<Bytes>) -> Option<Response<Bytes>> {
+        let operation = dispatch::operation(&request);
+        let host = request.uri().host().unwrap_or_default().to_ascii_lowercase();
+        let mut struck = None;
+        let mut ordinal = 0;
+        if let Some(faults) = self.faults() {
+            ordinal = self.count();
+            let operation = operation.map_or("", |operation| operation.id);
+            struck = faults.strike(&Arrival { ordinal, operation, method: request.method(), host: &host });
+        }
+        if let Some(Fault::Late { by }) = struck {
+            tokio::time::sleep(by).await;
+        }
+        let work = Work { sandbox: self.clone(), ordinal, host, fault: struck, request };
+        if !self.waits_for_disk(work.request.method()) {
+            return work.perform();
+        }
+        match tokio::task::spawn_blocking(move || work.perform()).await {
+            Ok(response) => response,
+            // It panicked; what it would have changed is not kept.
+            Err(error) => {
+                let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "HTTP-500", "Internal server error");
+                Some(refusal.detail(error.to_string()).response(Shape::Plain))
+            }
+        }
+    }
+}
+
+/// One request and what strikes it.
+struct Work {
+    sandbox: Sandbox,
+    ordinal: u64,
+    host: String,
+    fault: Option<Fault>,
+    request: Request<Bytes>,
+}
+
+impl Work {
+    fn perform(self) -> Option<Response<Bytes>> {
+        let Some(faults) = self.sandbox.faults() else { return Some(self.sandbox.handle(self.request)) };
+        let Self { sandbox, request, fault, .. } = &self;
+        let operation = dispatch::operation(request);
+        let path = request.uri().path();
+        let mut served = Served {
+            ordinal: self.ordinal,
+            operation: operation.map_or("", |operation| operation.id),
+            host: self.host.clone(),
+            status: None,
+            touched: Vec::new(),
+            fault: fault.clone(),
+        };
+        let wants_token = operation.is_some_and(dispatch::wants_token);
+        if let Some(fault) = fault.as_ref().filter(|fault| !fault.is_done(wants_token)) {
+            faults.note(&served);
+            return fault.instead(path);
+        }
+        let sight = |scope: &Scope, user: Option<&str>| match fault {
+            Some(Fault::Stale { changes }) => sandbox.earlier(scope, user, *changes),
+            _ => None,
+        };
+        let response = sandbox.work(request, &sight, &mut |status, touched| {
+            served.status = Some(status);
+            served.touched = touched;
+            faults.note(&served);
+        });
+        match fault {
+            Some(fault) => fault.after(response, path),
+            None => Some(response),
+        }
+    }
+}
+
+/// What there was before each of the last changes.
+#[derive(Default)]
+pub(super) struct History(VecDeque<Past>);
+
+struct Past {
+    before: State,
+    scopes: Vec<Scope>,
+}
+
+impl History {
+    pub(super) fn note(&mut self, before: State, changes: &[Change]) {
+        let mut scopes = Vec::new();
+        for change in changes {
+            if let Change::Document { scope, .. } = change
+                && !scopes.contains(scope)
+            {
+                scopes.push(scope.clone());
+            }
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(Past { before, scopes });
+    }
+
+    pub(super) fn before(&self, scope: &Scope, user: Option<&str>, changes: usize) -> Option<State> {
+        let there = |past: &&Past| user.is_none_or(|user| past.before.get(scope, "users", user).is_some());
+        let touching = self.0.iter().rev().filter(|past| past.scopes.contains(scope)).take(changes);
+        touching.take_while(there).last().map(|past| past.before.clone())
+    }
+}
