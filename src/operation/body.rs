@@ -60,15 +60,20 @@ impl Body {
             Self::File { sha256, .. } => json!({ "sha256": sha256 }),
             Self::Multipart(parts) => parts
                 .iter()
-                .map(|part| {
-                    let content = match &part.content {
-                        Content::Json(value) => value.clone(),
-                        Content::File { sha256, .. } => json!({ "sha256": sha256 }),
-                        Content::Bundle(bundle) => bundle.describe(),
-                    };
-                    json!({ "name": part.name, "fileName": part.file_name, "content": content })
-                })
+                .map(|part| json!({ "name": part.name, "fileName": part.file_name, "content": part.describe() }))
                 .collect(),
+        }
+    }
+}
+
+impl Part {
+    /// What the part says, without file contents.
+    #[must_use]
+    pub fn describe(&self) -> Value {
+        match &self.content {
+            Content::Json(value) => value.clone(),
+            Content::File { sha256, .. } => json!({ "sha256": sha256 }),
+            Content::Bundle(bundle) => bundle.describe(),
         }
     }
 }

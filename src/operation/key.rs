@@ -1,6 +1,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The name of one operation within its run: branch path, ordinal of the host call in that branch, the operation's
 /// id and its ordinal within that call. Written `2[0].3:createSpace#0`.
 ///
@@ -24,6 +26,39 @@ pub struct BranchStep {
     pub call: u32,
     /// Which element of its list.
     pub index: u32,
+}
+
+impl Key {
+    /// Whether this operation was asked after the host call `call` of `branch` had ended.
+    ///
+    /// Branches of one `parallel` are in no order, and neither is a `parallel` with what its branches ask.
+    #[must_use]
+    pub fn is_after(&self, branch: &[BranchStep], call: u32) -> bool {
+        for (mine, theirs) in self.branch.iter().zip(branch) {
+            if mine.call != theirs.call {
+                return mine.call > theirs.call;
+            }
+            if mine.index != theirs.index {
+                return false;
+            }
+        }
+        let shared = self.branch.len().min(branch.len());
+        let mine = self.branch.get(shared).map_or(self.call, |step| step.call);
+        let theirs = branch.get(shared).map_or(call, |step| step.call);
+        mine > theirs
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
 }
 
 impl fmt::Display for Key {
@@ -84,5 +119,17 @@ mod tests {
         for text in ["", "1", "1:a", "1:#0", "x:a#0", "1[0]:a#0", "1[0.2:a#0", "01:a#0", "1:a#00", "+1:a#0"] {
             assert!(text.parse::<Key>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn order_goes_by_calls_and_leaves_siblings_alone() {
+        let after = |key: &str, call: &str| {
+            let call: Key = format!("{call}:x#0").parse().unwrap();
+            format!("{key}:x#0").parse::<Key>().unwrap().is_after(&call.branch, call.call)
+        };
+        assert!(after("3", "2") && !after("2", "2") && !after("1", "2"));
+        assert!(after("3", "2[0].9") && after("3[1].0", "2[0].9") && after("2[0].4", "2[0].3"));
+        assert!(!after("2[1].4", "2[0].3") && !after("2[0].4", "2") && !after("2", "2[0].3"));
+        assert!(after("2[0].4[1].0", "2[0].3") && !after("2[0].3[1].0", "2[0].3"));
     }
 }

@@ -8,6 +8,7 @@ mod body;
 mod bundle;
 mod key;
 mod outcome;
+mod recorded;
 pub mod secret;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ pub use body::{Body, Content, Part};
 pub use bundle::Bundle;
 pub use key::{BranchStep, Key, KeyError};
 pub use outcome::{Failure, FailureKind, Outcome, Payload, Response};
+pub use recorded::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome, RecordedRequest};
 
 /// One thing a playbook asks of the world.
 #[derive(Clone, Debug)]
