@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tenantry::playbook::Runtime;
 use tenantry::sandbox::{Sandbox, Settings};
-use tenantry::store::{Registry, SecretSource, Vault};
+use tenantry::store::{SecretSource, State, Vault};
 use tenantry::surroundings::{Clock, RuntimeClock, SystemClock};
 use tenantry::{Customer, Host, Playbook, RunReport, RunStatus};
 
@@ -29,7 +29,7 @@ fn host(vault: &Vault) -> Host {
         .root(Path::new(env!("CARGO_MANIFEST_DIR")))
         .environment(Arc::new(BTreeMap::new()))
         .vault(vault.clone())
-        .registry(Registry::in_memory(Arc::clone(&clock)).unwrap())
+        .state(State::in_memory(Arc::clone(&clock)).unwrap())
         .sandbox(Sandbox::in_memory(Settings { clock: Arc::clone(&clock), ..Settings::default() }))
         .clock(clock)
         .lanes(1)

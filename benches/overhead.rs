@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tenantry::store::{Registry, SecretSource, Vault};
+use tenantry::store::{SecretSource, State, Vault};
 use tenantry::surroundings::{Clock as _, SystemClock};
 use tenantry::{Customer, Host, RunReport, RunStatus};
 
@@ -150,7 +150,7 @@ fn host(served: &Served, folder: &std::path::Path) -> Host {
     Host::builder()
         .project(project)
         .vault(vault)
-        .registry(Registry::in_memory(Arc::new(SystemClock::default())).unwrap())
+        .state(State::in_memory(Arc::new(SystemClock::default())).unwrap())
         .new_registry(true)
         .lanes(1)
         .build()

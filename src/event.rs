@@ -1,6 +1,6 @@
 //! What a run tells while it goes: typed, versioned events. Terminal, JSON lines and reports are all readers of these.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::operation::{Effect, Failure, Site};
@@ -72,22 +72,22 @@ pub enum Event {
 }
 
 /// A piece of work a host function finished, as a person would tell it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     /// What happened to it.
     pub change: Change,
     /// The thing: `space "Staging"`.
     pub subject: String,
     /// What differed, field by field; empty when nothing did.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<FieldChange>,
     /// Where in the playbook.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Site>,
 }
 
 /// What a step did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// Made.
@@ -115,7 +115,7 @@ impl Change {
 }
 
 /// One field's change. Secrets appear as `***`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FieldChange {
     /// The field, in Qlik's name.
     pub field: String,

@@ -12,7 +12,7 @@ use crate::project::{InputError, Project};
 use crate::qlik::HttpSettings;
 use crate::render::Templates;
 use crate::sandbox::Sandbox;
-use crate::store::{Environment, Registry, RegistryError, Vault};
+use crate::store::{Environment, State, StateError, Vault};
 use crate::surroundings::{Clock, Random, SystemClock};
 
 /// What a [`Host`] is made from. Everything has a default: a project in the current folder, the machine's clock.
@@ -24,7 +24,7 @@ pub struct HostBuilder {
     clock: Option<Arc<dyn Clock>>,
     random: Option<Random>,
     vault: Option<Vault>,
-    registry: Option<Registry>,
+    state: Option<State>,
     sandbox: Option<Sandbox>,
     http: HttpSettings,
     extensions: Vec<Extension>,
@@ -40,9 +40,9 @@ pub enum BuildError {
     /// The project's settings are wrong.
     #[error(transparent)]
     Project(#[from] InputError),
-    /// The registry cannot be opened.
+    /// The state file cannot be opened.
     #[error(transparent)]
-    Registry(#[from] RegistryError),
+    State(#[from] StateError),
     /// A local operation cannot be registered.
     #[error(transparent)]
     Operation(#[from] LocalOperationError),
@@ -94,10 +94,10 @@ impl HostBuilder {
         self
     }
 
-    /// The registry of tenants, in place of `.tenantry/state.db`.
+    /// The registry of tenants and the journal of runs, in place of `.tenantry/state.db`.
     #[must_use]
-    pub fn registry(mut self, registry: Registry) -> Self {
-        self.registry = Some(registry);
+    pub fn state(mut self, state: State) -> Self {
+        self.state = Some(state);
         self
     }
 
@@ -146,7 +146,7 @@ impl HostBuilder {
     /// The host.
     ///
     /// # Errors
-    /// When the settings are wrong, the registry cannot be opened, or a local operation cannot be registered.
+    /// When the settings are wrong, the state file cannot be opened, or a local operation cannot be registered.
     pub fn build(self) -> Result<Host, BuildError> {
         let project = match self.project {
             Some(project) => project,
@@ -156,9 +156,9 @@ impl HostBuilder {
         let random = self.random.unwrap_or_else(Random::from_system);
         let environment = self.environment.unwrap_or_else(|| Arc::new(BTreeMap::new()));
         let vault = self.vault.unwrap_or_else(|| project.vault(environment));
-        let registry = match self.registry {
-            Some(registry) => registry,
-            None => Registry::open(&project.state_folder().join("state.db"), Arc::clone(&clock))?,
+        let state = match self.state {
+            Some(state) => state,
+            None => State::open(&project.state_folder().join("state.db"), Arc::clone(&clock))?,
         };
         let mut locals = LocalOperations::standard(Arc::clone(&clock), random.clone(), vault.clone());
         for operation in self.operations {
@@ -184,7 +184,8 @@ impl HostBuilder {
             random,
             limits,
             vault,
-            registry,
+            registry: state.registry(),
+            state,
             locals: Arc::new(locals),
             lanes,
             extensions,

@@ -16,7 +16,7 @@ use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Oper
 use crate::project::Target;
 use crate::qlik::{Addresses, Credentials, HttpSettings, RetryPolicy, Settings};
 use crate::sandbox::{self, Sandbox};
-use crate::store::{Intent, RegistryError, Tenant};
+use crate::store::{Intent, Tenant};
 
 /// What the builder says about targets.
 pub(super) struct Wiring {
@@ -156,11 +156,9 @@ impl Connections {
 
     pub(super) async fn listing(&self, host: &Inner, target: &str) -> Result<Listing, Failure> {
         let organization = self.get(host, target).await?.organization()?;
-        let (registry, identity) = (host.registry.clone(), organization.clone());
-        let (tenants, unsettled) = crate::store::blocking(move || {
-            Ok::<_, RegistryError>((registry.tenants(&identity)?, registry.intents(&identity)?))
-        })
-        .await?;
+        let identity = organization.clone();
+        let known = host.registry.ask(move |registry| Ok((registry.tenants(&identity)?, registry.intents(&identity)?)));
+        let (tenants, unsettled) = known.await?;
         Ok(Listing { organization, tenants, unsettled })
     }
 
@@ -180,8 +178,8 @@ impl Connections {
             let title = format!("{hostname} did not say which tenant it is");
             Failure::new(FailureKind::Denied, "tenantry/not-a-tenant", title)
         })?;
-        let (registry, adopted) = (host.registry.clone(), tenant.clone());
-        crate::store::blocking(move || registry.adopt(&organization, &adopted)).await?;
+        let adopted = tenant.clone();
+        host.registry.ask(move |registry| registry.adopt(&organization, &adopted)).await?;
         Ok(tenant)
     }
 
@@ -192,8 +190,8 @@ impl Connections {
         customer: &str,
     ) -> Result<Verdict, Failure> {
         let organization = self.get(host, target).await?.organization()?;
-        let (registry, customer) = (host.registry.clone(), customer.to_owned());
-        let settled = crate::store::blocking(move || registry.settle_not_created(&organization, &customer)).await?;
+        let customer = customer.to_owned();
+        let settled = host.registry.ask(move |registry| registry.settle_not_created(&organization, &customer)).await?;
         Ok(if settled { Verdict::Settled } else { Verdict::Nothing })
     }
 }
@@ -231,8 +229,8 @@ impl Connection {
                 return Some(self.summary(String::new(), hostname.clone(), None));
             }
             Enrolment::Organization { identity, .. } => {
-                let (registry, identity, customer) = (host.registry.clone(), identity.clone(), customer.to_owned());
-                crate::store::blocking(move || registry.tenant(&identity, &customer)).await.ok()??
+                let (identity, customer) = (identity.clone(), customer.to_owned());
+                host.registry.ask(move |registry| registry.tenant(&identity, &customer)).await.ok()??
             }
         };
         Some(self.summary(tenant.id, tenant.hostname, tenant.alias))

@@ -20,7 +20,7 @@ use self::lane::Lanes;
 use crate::interpreter::{LocalOperations, Permits};
 use crate::playbook::{self, Diagnostic, Limits};
 use crate::project::{Customer, InputError, Project, Schema};
-use crate::store::{Registry, Tenant, Vault};
+use crate::store::{Registry, State, Tenant, Vault};
 use crate::surroundings::{Clock, Random};
 
 /// Runs playbooks of one project. A cheap handle; clones are the same host.
@@ -35,6 +35,8 @@ struct Inner {
     random: Random,
     limits: Limits,
     vault: Vault,
+    #[expect(dead_code, reason = "the journal comes next")]
+    state: State,
     registry: Registry,
     locals: Arc<LocalOperations>,
     connections: Connections,

@@ -86,8 +86,7 @@ impl<I: Interpreter> Registered<I> {
         &self,
         question: impl FnOnce(&Registry) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, Failure> {
-        let registry = self.registry.clone();
-        Ok(crate::store::blocking(move || question(&registry)).await?)
+        Ok(self.registry.ask(question).await?)
     }
 
     async fn look_up(&self, arguments: &Value) -> Result<Value, Failure> {

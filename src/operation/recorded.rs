@@ -124,9 +124,9 @@ impl From<&Body> for RecordedBody {
             Body::Empty => Self::Empty,
             Body::Json(value) => Self::Json(value.clone()),
             Body::File { sha256, .. } => Self::File(sha256.clone()),
-            Body::Multipart(parts) => {
-                Self::Form(parts.iter().map(|part| (part.name.clone(), part.file_name.clone(), part.describe())).collect())
-            }
+            Body::Multipart(parts) => Self::Form(
+                parts.iter().map(|part| (part.name.clone(), part.file_name.clone(), part.describe())).collect(),
+            ),
         }
     }
 }

@@ -215,7 +215,7 @@ impl From<&Failure> for Trouble {
 impl From<&tenantry::BuildError> for Trouble {
     fn from(error: &tenantry::BuildError) -> Self {
         let mut trouble = Self::new(error.to_string());
-        if let tenantry::BuildError::Registry(registry) = error
+        if let tenantry::BuildError::State(registry) = error
             && let Some(hint) = registry.hint()
         {
             trouble = trouble.help(hint);

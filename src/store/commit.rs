@@ -2,16 +2,42 @@
 //!
 //! A commit costs a disk sync, and a fleet of customers writes all the time. Each writer puts its work into a queue and
 //! waits for the connection; who gets it first does the work of all, each in a savepoint of its own, and commits once.
-//! Nobody hears of success before that commit.
+//! Nobody hears of success before that commit, and work is done in the order in which it came.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+/// What stands around a commit: lets a simulation decide that the disk is full, or that the process dies.
+pub trait CommitHook: Send + Sync {
+    /// Before anything is written.
+    fn before(&self) -> Verdict;
+    /// After it is durable, before anybody hears of it.
+    fn after(&self) -> Verdict;
+}
+
+/// What a [`CommitHook`] decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Go,
+    /// Nothing is written: the disk is full.
+    Full,
+    /// The process has died: nothing is written any more and nobody hears of anything.
+    Dead,
+}
 
 pub(super) struct Committer {
     connection: Mutex<Connection>,
     queue: Mutex<Vec<Box<dyn Job>>>,
+    /// Whether somebody is at work on the queue on behalf of all.
+    flushing: AtomicBool,
+    /// Everything is done at once, on the thread that asks: for a simulation, whose order must not depend on threads.
+    inline: bool,
 }
 
 /// Why a piece of work did not become durable: the database's error, which the work of others may have met.
@@ -34,7 +60,7 @@ trait Job: Send {
 struct Work<F, T, E> {
     pending: Option<F>,
     done: Option<rusqlite::Result<Result<T, E>>>,
-    answer: SyncSender<Done<T, E>>,
+    answer: oneshot::Sender<Done<T, E>>,
 }
 
 impl<F, T, E> Job for Work<F, T, E>
@@ -64,33 +90,86 @@ where
             (Some(failure), _) => Err(Stopped::Shared(failure.to_owned())),
             (None, None) => Err(Stopped::Shared("the work was not done".to_owned())),
         };
-        // Whoever asked is waiting for it; when that thread is gone, nobody needs the answer.
+        // Whoever asked may have gone away: nobody needs the answer then.
         let _ = self.answer.send(done);
     }
 }
 
 impl Committer {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection: Mutex::new(connection), queue: Mutex::default() }
+    pub(super) fn new(connection: Connection, inline: bool) -> Self {
+        Self { connection: Mutex::new(connection), queue: Mutex::default(), flushing: AtomicBool::new(false), inline }
     }
 
-    /// Does `work` in a transaction and makes it durable, perhaps together with the work of others.
+    pub(super) fn is_inline(&self) -> bool {
+        self.inline
+    }
+
+    /// Does `work` in a transaction and makes it durable, perhaps together with the work of others. Blocks until then.
     pub(super) fn write<T: Send + 'static, E: Send + 'static>(
         &self,
+        hook: Option<&dyn CommitHook>,
         work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
     ) -> Done<T, E> {
-        let (answer, answered) = sync_channel(1);
-        let job = Box::new(Work { pending: Some(work), done: None, answer });
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(job);
-        {
-            let mut connection = self.lock();
-            let jobs = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
-            // Empty when an earlier holder of the connection did this work too.
-            if !jobs.is_empty() {
-                commit(&mut connection, jobs);
+        let mut answered = self.queue(work);
+        self.flush_once(hook);
+        answered.try_recv().unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// As [`Committer::write`], without holding up the caller: what is handed in first is done first, whether or not
+    /// anyone waits for the answer.
+    pub(super) fn write_soon<T: Send + 'static, E: Send + 'static>(
+        self: &Arc<Self>,
+        hook: Option<&dyn CommitHook>,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    ) -> BoxFuture<'static, Done<T, E>> {
+        let answered = self.queue(work);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if !self.inline => {
+                if !self.flushing.swap(true, Ordering::AcqRel) {
+                    let committer = Arc::clone(self);
+                    drop(runtime.spawn_blocking(move || committer.flush()));
+                }
+            }
+            _ => {
+                self.flush_once(hook);
             }
         }
-        answered.recv().unwrap_or_else(|_| Err(Stopped::Shared("the writer of this commit was lost".to_owned())))
+        async move { answered.await.unwrap_or_else(|_| Err(lost())) }.boxed()
+    }
+
+    fn queue<T: Send + 'static, E: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, E>> + Send + 'static,
+    ) -> oneshot::Receiver<Done<T, E>> {
+        let (answer, answered) = oneshot::channel();
+        let job = Box::new(Work { pending: Some(work), done: None, answer });
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push(job);
+        answered
+    }
+
+    /// Works on the queue until it is empty.
+    fn flush(&self) {
+        loop {
+            while self.flush_once(None) {}
+            self.flushing.store(false, Ordering::Release);
+            // Who came between the last look and the line above found somebody at work.
+            let empty = self.queue.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+            if empty || self.flushing.swap(true, Ordering::AcqRel) {
+                return;
+            }
+        }
+    }
+
+    /// Commits what is queued; whether there was anything.
+    fn flush_once(&self, hook: Option<&dyn CommitHook>) -> bool {
+        let mut connection = self.lock();
+        let jobs = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        // Empty when an earlier holder of the connection did this work too.
+        let any = !jobs.is_empty();
+        if any {
+            commit(&mut connection, jobs, hook);
+        }
+        any
     }
 
     /// Reads, all at one moment.
@@ -106,16 +185,33 @@ impl Committer {
     }
 }
 
-fn commit(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>) {
-    let committed = (|| {
-        // The write lock from the start: what the work reads stays true until it is durable.
-        let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for job in &mut jobs {
-            job.run(&mut transaction);
+fn lost() -> Stopped {
+    Stopped::Shared("the writer of this commit was lost".to_owned())
+}
+
+fn commit(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>, hook: Option<&dyn CommitHook>) {
+    let verdict = hook.map_or(Verdict::Go, CommitHook::before);
+    let failure = match verdict {
+        Verdict::Dead => Some("the process has died".to_owned()),
+        Verdict::Full => Some("database or disk is full".to_owned()),
+        Verdict::Go => {
+            let committed = (|| {
+                // The write lock from the start: what the work reads stays true until it is durable.
+                let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                for job in &mut jobs {
+                    job.run(&mut transaction);
+                }
+                transaction.commit()
+            })();
+            match committed {
+                Err(error) => Some(error.to_string()),
+                Ok(()) if hook.is_some_and(|hook| hook.after() == Verdict::Dead) => {
+                    Some("the process has died".to_owned())
+                }
+                Ok(()) => None,
+            }
         }
-        transaction.commit()
-    })();
-    let failure = committed.err().map(|error| error.to_string());
+    };
     for job in jobs {
         job.end(failure.as_deref());
     }

@@ -1,20 +1,30 @@
-//! What outlives a run: the registry of tenants, and secrets with the keys made from them.
+//! What outlives a run: the state file (registry of tenants, journal of runs, leases), and secrets with the keys made
+//! from them.
 //!
 //! Everything here is durable before it is answered: written, synced, renamed into place and the folder synced.
 
 mod certificate;
 mod commit;
 mod durable;
+mod journal;
 mod keys;
+mod lease;
 mod registry;
 mod source;
+mod state;
 mod vault;
 
 pub(crate) use registry::unsettled_hint;
 pub(crate) use source::blocking;
 pub(crate) use vault::plain_name;
 
+pub use commit::{CommitHook, Verdict};
+pub use journal::{
+    Ending, Entry, Journal, JournalError, Logged, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
+};
 pub use keys::{KeyPair, KeySize, Keys};
-pub use registry::{FORMAT, Intent, Registry, RegistryError, Tenant};
+pub use lease::{Held, Lease, LeaseError, Leases};
+pub use registry::{Intent, Registry, RegistryError, Tenant};
 pub use source::{CommandLimits, Environment, SecretSource};
+pub use state::{FORMAT, State, StateError};
 pub use vault::{Sink, Vault, VaultError};

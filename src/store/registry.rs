@@ -1,67 +1,20 @@
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 
-use super::commit::{Committer, Stopped};
-use super::durable;
+use super::{State, StateError};
 use crate::operation::{Failure, FailureKind};
-use crate::surroundings::Clock;
-
-/// The version of the state file's format that this release reads and writes.
-pub const FORMAT: i64 = 1;
-
-static OPENING: Mutex<()> = Mutex::new(());
-
-/// Marks a state file as tenantry's (`TNRY`).
-const APPLICATION: i64 = 0x544e_5259;
-
-/// How long to wait for another process that is writing.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-const TABLES: &str = "
-CREATE TABLE tenants (
-    organization   TEXT NOT NULL,
-    customer       TEXT NOT NULL,
-    id             TEXT NOT NULL,
-    hostname       TEXT NOT NULL,
-    alias          TEXT,
-    region         TEXT NOT NULL,
-    name           TEXT,
-    status         TEXT NOT NULL,
-    created_by_run TEXT,
-    created_at     TEXT NOT NULL,
-    updated_at     TEXT NOT NULL,
-    PRIMARY KEY (organization, customer)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX tenants_by_id ON tenants (organization, id);
-CREATE TABLE intents (
-    organization TEXT NOT NULL,
-    customer     TEXT NOT NULL,
-    run          TEXT NOT NULL,
-    key          TEXT NOT NULL,
-    digest       TEXT NOT NULL,
-    since        TEXT NOT NULL,
-    PRIMARY KEY (organization, customer)
-) STRICT, WITHOUT ROWID;
-";
 
 /// Which customer of which organization has which tenant, durably (`.tenantry/state.db`).
 ///
 /// Creating a tenant cannot be repeated and cannot be looked up by name. So an [`Intent`] is written before the request
 /// goes out, and the tenant after the answer came; an intent that is left says that a tenant may exist.
 ///
-/// Every method blocks until the disk has it. Clones share one connection and its commits; other processes may open the same file.
+/// Every method blocks until the disk has it.
 #[derive(Clone)]
-pub struct Registry {
-    database: Arc<Committer>,
-    path: PathBuf,
-    clock: Arc<dyn Clock>,
-}
+pub struct Registry(State);
 
 /// A customer's tenant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -108,36 +61,9 @@ fn as_text<S: serde::Serializer>(since: &Timestamp, serializer: S) -> Result<S::
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// The file cannot be opened, read or written.
-    #[error("cannot use the state file {}: {source}", path.display())]
-    Access {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The file is not a state file, or it is damaged.
-    #[error("the state file {} is damaged: {why}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// The file is a database of another program.
-    #[error("{} is not a state file of tenantry", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file was written by a later release.
-    #[error("the state file {} has format {found}; this release reads formats up to {FORMAT}", path.display())]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        found: i64,
-    },
+    /// The state file cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
     /// An earlier creation for this customer has no known end.
     #[error("creating a tenant for `{}` was begun {} by run {} and its end is not known", .0.customer, .0.since, .0.run)]
     Unsettled(Box<Intent>),
@@ -154,14 +80,9 @@ impl RegistryError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Damaged { .. } => "restore it from a backup, or move it away and enter each tenant again with \
-                 `tenantry tenants adopt CUSTOMER HOSTNAME`"
-                .to_owned(),
-            Self::Foreign { .. } => "move it away; tenantry makes its own".to_owned(),
-            Self::Newer { .. } => "use the release that wrote it, or a later one".to_owned(),
+            Self::State(error) => return error.hint(),
             Self::Unsettled(intent) => unsettled_hint(&intent.customer),
             Self::HasTenant(_) | Self::TakenBy(_) => "see `tenantry tenants list`".to_owned(),
-            Self::Access { .. } => return None,
         })
     }
 }
@@ -191,46 +112,22 @@ impl From<RegistryError> for Failure {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Registry").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Registry").field("path", &self.0.path()).finish_non_exhaustive()
     }
 }
 
 impl Registry {
-    /// Opens the state file, or makes it with its folder.
-    ///
-    /// # Errors
-    /// When it cannot be opened, is damaged, belongs to another program, or was written by a later release.
-    pub fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        let access = |source: std::io::Error| RegistryError::Access { path: path.to_owned(), source: Box::new(source) };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            durable::private_folder(folder).map_err(access)?;
-        }
-        // One opening at a time in this process: see `private_file`.
-        let _turn = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-        // SQLite gives its side files the mode of the database file.
-        durable::private_file(path).map_err(access)?;
-        let connection = Connection::open(path).map_err(|error| sort(path, error))?;
-        Self::prepare(connection, path, clock)
+    pub(super) fn new(state: State) -> Self {
+        Self(state)
     }
 
-    /// A registry that lives as long as this process: for tests and trials.
-    ///
-    /// # Errors
-    /// When there is no memory for it.
-    pub fn in_memory(clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        let path = Path::new(":memory:");
-        let connection = Connection::open_in_memory().map_err(|error| sort(path, error))?;
-        Self::prepare(connection, path, clock)
-    }
-
-    fn prepare(mut connection: Connection, path: &Path, clock: Arc<dyn Clock>) -> Result<Self, RegistryError> {
-        match set_up_patiently(&mut connection).map_err(|error| sort(path, error))? {
-            Found::Ready => {}
-            Found::Foreign => return Err(RegistryError::Foreign { path: path.to_owned() }),
-            Found::Newer(found) => return Err(RegistryError::Newer { path: path.to_owned(), found }),
-            Found::Damaged(why) => return Err(RegistryError::Damaged { path: path.to_owned(), why }),
-        }
-        Ok(Self { database: Arc::new(Committer::new(connection)), path: path.to_owned(), clock })
+    /// Asks where that holds up nobody.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Self) -> Result<T, RegistryError> + Send + 'static,
+    ) -> Result<T, RegistryError> {
+        let registry = self.clone();
+        self.0.off_thread(move || question(&registry)).await
     }
 
     /// The customer's tenant.
@@ -296,7 +193,7 @@ impl Registry {
         key: &str,
         digest: &str,
     ) -> Result<(), RegistryError> {
-        let since = self.clock.now().to_string();
+        let since = self.0.clock().now().to_string();
         let [organization, customer, run, key, digest] = [organization, customer, run, key, digest].map(str::to_owned);
         self.change(move |state| {
             if let Some(tenant) = tenant_of(state, &organization, &customer)? {
@@ -362,7 +259,7 @@ impl Registry {
     }
 
     fn enter(&self, organization: &str, tenant: &Tenant) -> Result<(), RegistryError> {
-        let now = self.clock.now().to_string();
+        let now = self.0.clock().now().to_string();
         let (organization, tenant) = (organization.to_owned(), tenant.clone());
         self.change(move |state| {
             if let Some(known) = tenant_of(state, &organization, &tenant.customer)?
@@ -416,7 +313,7 @@ impl Registry {
         alias: Option<&str>,
         status: Option<&str>,
     ) -> Result<bool, RegistryError> {
-        let now = self.clock.now().to_string();
+        let now = self.0.clock().now().to_string();
         let [organization, id] = [organization, id].map(str::to_owned);
         let [name, alias, status] = [name, alias, status].map(|text| text.map(str::to_owned));
         self.change(move |state| {
@@ -462,86 +359,11 @@ impl Registry {
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<Result<T, RegistryError>> + Send + 'static,
     ) -> Result<T, RegistryError> {
-        self.database.write(work).map_err(|stopped| self.stopped(stopped))?
+        self.0.change(work)
     }
 
     fn read<T>(&self, look: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RegistryError> {
-        self.database.read(look).map_err(|stopped| self.stopped(stopped))
-    }
-
-    fn stopped(&self, stopped: Stopped) -> RegistryError {
-        match stopped {
-            Stopped::Database(error) => sort(&self.path, error),
-            Stopped::Shared(why) => RegistryError::Access { path: self.path.clone(), source: why.into() },
-        }
-    }
-}
-
-enum Found {
-    Ready,
-    Foreign,
-    Newer(i64),
-    Damaged(String),
-}
-
-/// The very first opening changes the journal mode, for which the database does not wait when another process does it too.
-fn set_up_patiently(connection: &mut Connection) -> rusqlite::Result<Found> {
-    const PAUSE: Duration = Duration::from_millis(10);
-    let mut waited = Duration::ZERO;
-    loop {
-        match set_up(connection) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < PATIENCE => {
-                std::thread::sleep(PAUSE);
-                waited += PAUSE;
-            }
-            done => return done,
-        }
-    }
-}
-
-fn set_up(connection: &mut Connection) -> rusqlite::Result<Found> {
-    connection.busy_timeout(PATIENCE)?;
-    // Before anything is written: whose file is it?
-    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if application != APPLICATION && (application != 0 || format != 0 || tables != 0) {
-        return Ok(Found::Foreign);
-    }
-    if format > FORMAT {
-        return Ok(Found::Newer(format));
-    }
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
-    // Two processes may come here at once: the second finds the work done.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let format: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    if format == 0 {
-        transaction.execute_batch(TABLES)?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-    }
-    for table in ["tenants", "intents"] {
-        let report: String = transaction.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0))?;
-        if report != "ok" {
-            return Ok(Found::Damaged(report));
-        }
-    }
-    transaction.commit()?;
-    Ok(Found::Ready)
-}
-
-/// Tells damage from mere trouble with access.
-fn sort(path: &Path, error: rusqlite::Error) -> RegistryError {
-    // Without a code, what was read is not what was ever written: a type, a missing column, a bad time.
-    let damaged = match error.sqlite_error_code() {
-        Some(code) => matches!(code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt),
-        None => true,
-    };
-    if damaged || error.to_string().starts_with("no such ") {
-        RegistryError::Damaged { path: path.to_owned(), why: error.to_string() }
-    } else {
-        RegistryError::Access { path: path.to_owned(), source: Box::new(error) }
+        self.0.read(look)
     }
 }
 

@@ -17,7 +17,7 @@ use tenantry::operation::{Call, Operation, Outcome};
 use tenantry::playbook::{Diagnostic, Extension, Limits, Playbook, Runtime, Start, Told};
 use tenantry::render::Templates;
 use tenantry::sandbox::{Sandbox, Settings};
-use tenantry::store::{Registry, SecretSource, Vault};
+use tenantry::store::{Registry, SecretSource, State, Vault};
 use tenantry::surroundings::{Clock, Random, RuntimeClock};
 
 /// A project on an embedded sandbox; several playbooks can be run one after another.
@@ -117,7 +117,7 @@ impl Project {
         Self {
             root: folder.path().to_owned(),
             folder,
-            registry: Registry::in_memory(Arc::clone(&clock)).unwrap(),
+            registry: State::in_memory(Arc::clone(&clock)).unwrap().registry(),
             sandbox,
             vault,
             clock,

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tenantry::operation::{Effect, Failure, FailureKind};
 use tenantry::playbook::{Call, ScriptError};
 use tenantry::sandbox::{Sandbox, Settings};
-use tenantry::store::{Registry, Vault};
+use tenantry::store::{State, Vault};
 use tenantry::surroundings::SystemClock;
 use tenantry::{Customer, Event, Host, HostBuilder, LocalOperation, RunReport, RunStatus};
 use tokio::sync::{Notify, oneshot};
@@ -23,7 +23,7 @@ fn builder(folder: &tempfile::TempDir) -> HostBuilder {
         .root(folder.path())
         .environment(Arc::new(BTreeMap::new()))
         .vault(Vault::in_memory())
-        .registry(Registry::in_memory(Arc::new(SystemClock::default())).unwrap())
+        .state(State::in_memory(Arc::new(SystemClock::default())).unwrap())
         .sandbox(Sandbox::in_memory(Settings::default()))
         .lanes(1)
 }

@@ -16,7 +16,7 @@ use tenantry::operation::{
     Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response,
 };
 use tenantry::sandbox::{self, Sandbox};
-use tenantry::store::{Registry, SecretSource, Vault};
+use tenantry::store::{Registry, SecretSource, State, Vault};
 use tenantry::surroundings::{Clock, Random, RuntimeClock};
 
 /// Answers as told, in order, and remembers what was asked. With nothing left to say it never answers.
@@ -123,7 +123,7 @@ fn organization(may_begin: bool) -> Enrolment {
 }
 
 fn registry() -> Registry {
-    Registry::in_memory(clock()).unwrap()
+    State::in_memory(clock()).unwrap().registry()
 }
 
 fn layer(inner: &Scripted, registry: &Registry, enrolment: Enrolment) -> Registered<Scripted> {
@@ -467,7 +467,7 @@ async fn the_whole_stack_makes_one_tenant_in_the_sandbox() {
     vault.add("sandbox/license_key", SecretSource::literal(sandbox.credentials().license_key));
     let embedded = Embedded::new(sandbox.clone(), Arc::new(vault.clone()), clock(), Random::from_seed(2));
     let folder = tempfile::TempDir::new().unwrap();
-    let registry = Registry::open(&folder.path().join("state.db"), clock()).unwrap();
+    let registry = State::open(&folder.path().join("state.db"), clock()).unwrap().registry();
     let identity = sandbox.organization();
     let target = Enrolment::Organization {
         identity: identity.clone(),

@@ -17,6 +17,7 @@ mod functions_spaces;
 mod functions_stock;
 mod functions_tenants;
 mod host;
+mod journal;
 mod layers;
 mod live;
 mod live_embedded;

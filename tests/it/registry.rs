@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use tenantry::store::{FORMAT, Registry, RegistryError, Tenant};
+use tenantry::store::{FORMAT, Registry, RegistryError, State, StateError, Tenant};
 use tenantry::surroundings::{Clock, RuntimeClock};
 
 fn clock() -> Arc<dyn Clock> {
@@ -12,7 +12,7 @@ fn clock() -> Arc<dyn Clock> {
 }
 
 fn open(path: &Path) -> Registry {
-    Registry::open(path, clock()).unwrap()
+    State::open(path, clock()).unwrap().registry()
 }
 
 fn folder() -> (TempDir, std::path::PathBuf) {
@@ -53,7 +53,7 @@ async fn an_intent_outlives_the_process_that_wrote_it() {
 
 #[tokio::test]
 async fn a_run_takes_back_its_own_intent_only() {
-    let registry = Registry::in_memory(clock()).unwrap();
+    let registry = State::in_memory(clock()).unwrap().registry();
     registry.begin_create("org", "harbour", "run-1", "0:createTenant#0", "d").unwrap();
     // Someone said that the first creation came to nothing, and a second run began while the first still waited.
     assert!(registry.settle_not_created("org", "harbour").unwrap());
@@ -96,7 +96,7 @@ async fn of_many_runs_for_one_customer_one_may_create() {
             let path = path.clone();
             let clock = clock();
             std::thread::spawn(move || {
-                let registry = Registry::open(&path, clock).unwrap();
+                let registry = State::open(&path, clock).unwrap().registry();
                 registry.begin_create("org", "harbour", &format!("run-{run}"), "k", "d").is_ok()
             })
         })
@@ -188,9 +188,9 @@ async fn a_newer_state_file_is_left_alone() {
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.pragma_update(None, "user_version", FORMAT + 6).unwrap();
     drop(connection);
-    let error = Registry::open(&path, clock()).unwrap_err();
-    assert!(matches!(error, RegistryError::Newer { found, .. } if found == FORMAT + 6));
-    assert!(error.to_string().ends_with("has format 7; this release reads formats up to 1"), "{error}");
+    let error = State::open(&path, clock()).unwrap_err();
+    assert!(matches!(error, StateError::Newer { found, .. } if found == FORMAT + 6));
+    assert!(error.to_string().ends_with("has format 8; this release reads formats up to 2"), "{error}");
 }
 
 #[tokio::test]
@@ -198,14 +198,14 @@ async fn damaged_and_foreign_files_are_named() {
     let (_folder, path) = folder();
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(&path, "this is a note, not a database, and it is long enough to have a header".repeat(20)).unwrap();
-    let error = Registry::open(&path, clock()).unwrap_err();
-    assert!(matches!(error, RegistryError::Damaged { .. }), "{error:?}");
+    let error = State::open(&path, clock()).unwrap_err();
+    assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
     assert!(error.hint().unwrap().contains("backup"));
 
     std::fs::remove_file(&path).unwrap();
     rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE notes (text TEXT)").unwrap();
-    let error = Registry::open(&path, clock()).unwrap_err();
-    assert!(matches!(error, RegistryError::Foreign { .. }), "{error:?}");
+    let error = State::open(&path, clock()).unwrap_err();
+    assert!(matches!(error, StateError::Foreign { .. }), "{error:?}");
 }
 
 #[tokio::test]
@@ -221,6 +221,9 @@ async fn a_state_file_with_a_torn_page_is_refused() {
     let torn = bytes.len() - 4096 * 2;
     bytes[torn..].fill(0x5a);
     std::fs::write(&path, bytes).unwrap();
-    let outcome = Registry::open(&path, clock()).and_then(|registry| registry.tenants("org"));
-    assert!(matches!(outcome, Err(RegistryError::Damaged { .. })), "{outcome:?}");
+    let outcome = match State::open(&path, clock()) {
+        Ok(state) => state.registry().tenants("org"),
+        Err(error) => Err(error.into()),
+    };
+    assert!(matches!(outcome, Err(RegistryError::State(StateError::Damaged { .. }))), "{outcome:?}");
 }

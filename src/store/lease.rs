@@ -1,0 +1,259 @@
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::{State, StateError, durable};
+
+/// Who works on what: a customer, a tenant. At most one run at a time has a lease of a name, over all processes that
+/// use the state file; a lease is taken over only from a process that has ended.
+#[derive(Clone, Debug)]
+pub struct Leases(State);
+
+/// A lease that is held; dropping it gives it back.
+#[derive(Debug)]
+pub struct Lease {
+    state: State,
+    name: String,
+    run: String,
+}
+
+/// Someone else works on it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("run {run} is at work on {} since {since} ({process})", shown(name))]
+pub struct Held {
+    /// The lease's name.
+    pub name: String,
+    /// The run that has it.
+    pub run: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Which process runs it, as a person would say it.
+    pub process: String,
+}
+
+/// A lease cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeaseError {
+    /// Someone else has it.
+    #[error(transparent)]
+    Held(#[from] Box<Held>),
+    /// The state file cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// A lease's name, for people.
+fn shown(name: &str) -> String {
+    match name.split_once(':') {
+        Some(("customer", rest)) => format!("customer `{}`", rest.rsplit('/').next().unwrap_or(rest)),
+        Some(("tenant", host)) => format!("tenant {host}"),
+        _ => name.to_owned(),
+    }
+}
+
+impl Leases {
+    pub(super) fn new(state: State) -> Self {
+        Self(state)
+    }
+
+    /// The name under which a customer of an organization is leased.
+    #[must_use]
+    pub fn customer(organization: &str, customer: &str) -> String {
+        format!("customer:{organization}/{customer}")
+    }
+
+    /// The name under which a tenant is leased.
+    #[must_use]
+    pub fn tenant(hostname: &str) -> String {
+        format!("tenant:{hostname}")
+    }
+
+    /// Takes the lease of this name for `run`; a run that has it already is given it again.
+    ///
+    /// # Errors
+    /// When another run whose process is alive has it, or the state file cannot be written.
+    pub async fn take(&self, name: &str, run: &str) -> Result<Lease, LeaseError> {
+        let (state, holders) = (self.0.clone(), Arc::clone(self.0.holders()));
+        let holder = holders.own().map_err(|source| StateError::Access {
+            path: state.path().to_owned(),
+            source: format!("the lock of this process: {source}").into(),
+        })?;
+        let since = state.clock().now();
+        let (name, run) = (name.to_owned(), run.to_owned());
+        let lease = Lease { state: state.clone(), name: name.clone(), run: run.clone() };
+        state
+            .change_soon(move |connection| {
+                if let Some(held) = held_by_another(connection, &holders, &name, &run)? {
+                    return Ok(Err(LeaseError::Held(Box::new(held))));
+                }
+                connection.prepare_cached(
+                    "INSERT INTO leases (name, run, since, holder) VALUES (?1, ?2, ?3, ?4)
+                     ON CONFLICT (name) DO UPDATE SET run = excluded.run, since = excluded.since, holder = excluded.holder",
+                )?
+                .execute(params![name, run, since.to_string(), holder])?;
+                Ok(Ok(()))
+            })
+            .await?;
+        Ok(lease)
+    }
+}
+
+/// Who else has the lease, when their process is alive.
+fn held_by_another(
+    connection: &Connection,
+    holders: &Holders,
+    name: &str,
+    run: &str,
+) -> rusqlite::Result<Option<Held>> {
+    let row = connection
+        .prepare_cached("SELECT run, since, holder FROM leases WHERE name = ?1")?
+        .query_row([name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))
+        .optional()?;
+    let Some((other, since, holder)) = row else { return Ok(None) };
+    let own = holders.is_own(&holder);
+    if (own && other == run) || !holders.is_alive(&holder) {
+        return Ok(None);
+    }
+    let process = if own { "this process".to_owned() } else { process(&holder) };
+    let since = since.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    Ok(Some(Held { name: name.to_owned(), run: other, since, process }))
+}
+
+fn process(holder: &str) -> String {
+    match holder.split_once('-') {
+        Some((pid, _)) => format!("process {pid}"),
+        None => "another process".to_owned(),
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (name, run) = (std::mem::take(&mut self.name), std::mem::take(&mut self.run));
+        // Nobody waits: what does not reach the disk is taken over once this process has ended.
+        drop(self.state.change_soon::<_, StateError>(move |connection| {
+            connection
+                .prepare_cached("DELETE FROM leases WHERE name = ?1 AND run = ?2")?
+                .execute(params![name, run])?;
+            Ok(Ok(()))
+        }));
+    }
+}
+
+/// Which processes are alive: each holds a lock that the operating system takes back when it ends, however it ends.
+pub(super) struct Holders {
+    place: Place,
+    own: OnceLock<Own>,
+}
+
+enum Place {
+    Folder(PathBuf),
+    Memory(Arc<Mutex<Living>>),
+}
+
+#[derive(Default)]
+struct Living {
+    alive: BTreeSet<String>,
+    born: u32,
+}
+
+struct Own {
+    name: String,
+    place: OwnPlace,
+}
+
+enum OwnPlace {
+    /// The open file is the lock.
+    File(PathBuf, #[expect(dead_code, reason = "held, not read")] File),
+    Memory(Arc<Mutex<Living>>),
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        match &self.place {
+            // Removed before it is unlocked, so that nobody takes a name that is not a process any more for one.
+            OwnPlace::File(path, _) => drop(std::fs::remove_file(path)),
+            OwnPlace::Memory(living) => {
+                living.lock().unwrap_or_else(PoisonError::into_inner).alive.remove(&self.name);
+            }
+        }
+    }
+}
+
+impl Holders {
+    pub(super) fn in_folder(folder: PathBuf) -> Self {
+        Self { place: Place::Folder(folder), own: OnceLock::new() }
+    }
+
+    pub(super) fn in_memory() -> Self {
+        Self { place: Place::Memory(Arc::default()), own: OnceLock::new() }
+    }
+
+    /// Another process that sees the same ones.
+    pub(super) fn another(&self) -> Self {
+        let place = match &self.place {
+            Place::Folder(folder) => Place::Folder(folder.clone()),
+            Place::Memory(living) => Place::Memory(Arc::clone(living)),
+        };
+        Self { place, own: OnceLock::new() }
+    }
+
+    /// The name of this process, which is alive as long as this value.
+    pub(super) fn own(&self) -> std::io::Result<String> {
+        if let Some(own) = self.own.get() {
+            return Ok(own.name.clone());
+        }
+        let made = match &self.place {
+            Place::Folder(folder) => {
+                durable::private_folder(folder)?;
+                // The process's number tells a person which one it is; the rest makes the name its own for ever.
+                let name = format!("{}-{}", std::process::id(), uuid::Uuid::new_v4().simple());
+                let path = folder.join(format!("{name}.lock"));
+                let file = durable::new_file(&path)?;
+                file.try_lock().map_err(std::io::Error::from)?;
+                Own { name, place: OwnPlace::File(path, file) }
+            }
+            Place::Memory(living) => {
+                let mut all = living.lock().unwrap_or_else(PoisonError::into_inner);
+                all.born += 1;
+                let name = format!("{}-simulated", all.born);
+                all.alive.insert(name.clone());
+                drop(all);
+                Own { name, place: OwnPlace::Memory(Arc::clone(living)) }
+            }
+        };
+        // Of two threads that come here at once one makes a name in vain.
+        Ok(self.own.get_or_init(|| made).name.clone())
+    }
+
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        self.own.get().is_some_and(|own| own.name == name)
+    }
+
+    /// Whether the process of this name is alive. In doubt it is.
+    pub(super) fn is_alive(&self, name: &str) -> bool {
+        if self.is_own(name) {
+            return true;
+        }
+        match &self.place {
+            Place::Memory(living) => living.lock().unwrap_or_else(PoisonError::into_inner).alive.contains(name),
+            Place::Folder(folder) => {
+                let path = folder.join(format!("{name}.lock"));
+                match File::open(&path) {
+                    Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+                    Ok(file) => match file.try_lock() {
+                        Err(TryLockError::WouldBlock | TryLockError::Error(_)) => true,
+                        Ok(()) => {
+                            let _ = std::fs::remove_file(&path);
+                            false
+                        }
+                    },
+                }
+            }
+        }
+    }
+}
