@@ -28,22 +28,30 @@ impl Sandbox {
             let operation = operation.map_or("", |operation| operation.id);
             struck = faults.strike(&Arrival { ordinal, operation, method: request.method(), host: &host });
         }
-        if let Some(Fault::Late { by }) = struck {
-            tokio::time::sleep(by).await;
-        }
+        let late = match struck {
+            Some(Fault::Late { by }) => Some(by),
+            _ => None,
+        };
+        let silent = matches!(struck, Some(Fault::Silent { .. }));
         let work = Work { sandbox: self.clone(), ordinal, host, fault: struck, request };
-        if !self.waits_for_disk(work.request.method()) {
-            return work.perform();
-        }
-        match tokio::task::spawn_blocking(move || work.perform()).await {
-            Ok(response) => response,
-            // It panicked; what it would have changed is not kept.
-            Err(error) => {
-                let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "HTTP-500", "Internal server error");
-                Some(refusal.detail(error.to_string()).response(Shape::Plain))
-            }
-        }
+        let answer = match late {
+            // On its way: it arrives whether or not anyone still waits for its answer.
+            Some(by) => tokio::spawn(async move {
+                tokio::time::sleep(by).await;
+                work.answer().await
+            })
+            .await
+            .unwrap_or_else(|error| Some(broken(&error))),
+            None => work.answer().await,
+        };
+        if silent { std::future::pending().await } else { answer }
     }
+}
+
+/// A request's work panicked; what it would have changed is not kept.
+fn broken(error: &tokio::task::JoinError) -> Response<Bytes> {
+    let refusal = Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "HTTP-500", "Internal server error");
+    refusal.detail(error.to_string()).response(Shape::Plain)
 }
 
 /// One request and what strikes it.
@@ -56,6 +64,14 @@ struct Work {
 }
 
 impl Work {
+    /// Performs it where that holds up nobody.
+    async fn answer(self) -> Option<Response<Bytes>> {
+        if !self.sandbox.waits_for_disk(self.request.method()) {
+            return self.perform();
+        }
+        tokio::task::spawn_blocking(move || self.perform()).await.unwrap_or_else(|error| Some(broken(&error)))
+    }
+
     fn perform(self) -> Option<Response<Bytes>> {
         let Some(faults) = self.sandbox.faults() else { return Some(self.sandbox.handle(self.request)) };
         let Self { sandbox, request, fault, .. } = &self;

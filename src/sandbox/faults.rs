@@ -43,6 +43,11 @@ pub enum Fault {
         /// Whether it was done all the same.
         done: bool,
     },
+    /// No answer comes, ever, and the connection stays.
+    Silent {
+        /// Whether it was done all the same.
+        done: bool,
+    },
     /// Its token is not taken any more (401); a request without one goes well.
     Expired,
     /// It reads what was there before the last changes of its tenant; a request that is not a read goes well.
@@ -50,7 +55,7 @@ pub enum Fault {
         /// How many changes are not seen.
         changes: usize,
     },
-    /// It is done later, by tokio's clock.
+    /// It arrives later, by tokio's clock, even when nobody waits for its answer any more.
     Late {
         /// How much later.
         by: Duration,
@@ -129,7 +134,7 @@ impl Fault {
     pub(super) fn is_done(&self, wants_token: bool) -> bool {
         match self {
             Self::Refused { .. } | Self::Limited { .. } => false,
-            Self::Failed { done, .. } | Self::Lost { done } => *done,
+            Self::Failed { done, .. } | Self::Lost { done } | Self::Silent { done } => *done,
             Self::Expired => !wants_token,
             Self::Stale { .. } | Self::Late { .. } => true,
         }
@@ -152,14 +157,14 @@ impl Fault {
             Self::Expired => {
                 Some(Refusal::unauthorized("the token is not valid on this host, or no longer").response(words))
             }
-            Self::Lost { .. } | Self::Stale { .. } | Self::Late { .. } => None,
+            Self::Lost { .. } | Self::Silent { .. } | Self::Stale { .. } | Self::Late { .. } => None,
         }
     }
 
     /// What comes back of a request that was done; none when its answer is lost.
     pub(super) fn after(&self, response: Response<Bytes>, path: &str) -> Option<Response<Bytes>> {
         match self {
-            Self::Lost { .. } => None,
+            Self::Lost { .. } | Self::Silent { .. } => None,
             Self::Failed { status, .. } => Some(failed(*status).response(Shape::of(path))),
             _ => Some(response),
         }
@@ -212,7 +217,7 @@ fn subject(document: &Document) -> String {
 }
 
 /// A fault in one word: `refused:403:HTTP-403`, `limited:3`, `failed:503`, `failed-done:503`, `lost`, `lost-done`,
-/// `expired`, `stale:2`, `late:250` (milliseconds).
+/// `silent`, `silent-done`, `expired`, `stale:2`, `late:250` (milliseconds).
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,6 +227,8 @@ impl fmt::Display for Fault {
             Self::Failed { status, done: true } => write!(f, "failed-done:{}", status.as_u16()),
             Self::Lost { done: false } => f.write_str("lost"),
             Self::Lost { done: true } => f.write_str("lost-done"),
+            Self::Silent { done: false } => f.write_str("silent"),
+            Self::Silent { done: true } => f.write_str("silent-done"),
             Self::Expired => f.write_str("expired"),
             Self::Stale { changes } => write!(f, "stale:{changes}"),
             Self::Late { by } => write!(f, "late:{}", by.as_millis()),
@@ -233,7 +240,7 @@ impl fmt::Display for Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a fault: write refused:STATUS:CODE, limited:SECONDS, failed:STATUS, failed-done:STATUS, lost, \
-     lost-done, expired, stale:CHANGES or late:MILLISECONDS"
+     lost-done, silent, silent-done, expired, stale:CHANGES or late:MILLISECONDS"
 )]
 pub struct FaultError(String);
 
@@ -259,6 +266,8 @@ fn parse(text: &str) -> Option<Fault> {
         ("failed-done", Some(number)) => Fault::Failed { status: broken(number)?, done: true },
         ("lost", None) => Fault::Lost { done: false },
         ("lost-done", None) => Fault::Lost { done: true },
+        ("silent", None) => Fault::Silent { done: false },
+        ("silent-done", None) => Fault::Silent { done: true },
         ("expired", None) => Fault::Expired,
         ("stale", Some(changes)) => Fault::Stale { changes: changes.parse().ok()? },
         ("late", Some(milliseconds)) => Fault::Late { by: Duration::from_millis(milliseconds.parse().ok()?) },

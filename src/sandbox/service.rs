@@ -1,7 +1,7 @@
 //! The sandbox itself: a state, a file to keep it in, and the order in which requests change it.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -20,7 +20,11 @@ const VIOLATIONS_KEPT: usize = 1_000;
 
 /// A simulated Qlik Cloud: one organization with its tenants. A cheap handle; clones are the same sandbox.
 #[derive(Clone)]
-pub struct Sandbox(Arc<Shared>);
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    /// What goes wrong with requests that come through this handle.
+    faults: Option<Arc<dyn Faults>>,
+}
 
 struct Shared {
     settings: Settings,
@@ -33,6 +37,8 @@ struct Shared {
     store: Option<Mutex<Store>>,
     /// How many requests faults were asked about.
     arrived: AtomicU64,
+    /// Whether there are faults anywhere that may ask what was there before.
+    remembers: AtomicBool,
 }
 
 struct Inner {
@@ -109,20 +115,23 @@ impl Sandbox {
             history: History::default(),
             violations: std::collections::VecDeque::new(),
         };
-        Self(Arc::new(Shared {
+        let faults = settings.faults.clone();
+        let shared = Arc::new(Shared {
+            remembers: AtomicBool::new(faults.is_some()),
             settings,
             turn: Mutex::new(()),
             inner: Mutex::new(inner),
             flushed: Condvar::new(),
             store: store.map(Mutex::new),
             arrived: AtomicU64::new(0),
-        }))
+        });
+        Self { shared, faults }
     }
 
     /// A copy in memory that goes its own way from here, without the faults: free, whatever the state holds.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self::around(self.snapshot(), Settings { faults: None, ..self.0.settings.clone() }, None)
+        Self::around(self.snapshot(), Settings { faults: None, ..self.shared.settings.clone() }, None)
     }
 
     /// What was there before the last `changes` of this scope, as far back as it is kept and the user was there.
@@ -130,14 +139,22 @@ impl Sandbox {
         self.inner().history.before(scope, user, changes)
     }
 
+    /// The same sandbox on another road: requests through this handle meet these faults in place of those of the
+    /// settings.
+    #[must_use]
+    pub fn through(&self, faults: Arc<dyn Faults>) -> Self {
+        self.shared.remembers.store(true, Ordering::Relaxed);
+        Self { shared: Arc::clone(&self.shared), faults: Some(faults) }
+    }
+
     /// What goes wrong with requests.
     pub(super) fn faults(&self) -> Option<&Arc<dyn Faults>> {
-        self.0.settings.faults.as_ref()
+        self.faults.as_ref()
     }
 
     /// The number of the request that has come now.
     pub(super) fn count(&self) -> u64 {
-        self.0.arrived.fetch_add(1, Ordering::Relaxed) + 1
+        self.shared.arrived.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The state now.
@@ -148,7 +165,7 @@ impl Sandbox {
 
     /// The moment, by the sandbox's clock.
     pub(super) fn now(&self) -> jiff::Timestamp {
-        self.0.settings.clock.now()
+        self.shared.settings.clock.now()
     }
 
     /// What a partner needs to work with the organization.
@@ -178,7 +195,7 @@ impl Sandbox {
     /// thread that others wait for.
     #[must_use]
     pub fn waits_for_disk(&self, method: &http::Method) -> bool {
-        self.0.store.is_some() && dispatch::may_write(method)
+        self.shared.store.is_some() && dispatch::may_write(method)
     }
 
     /// Answers one request. Its address is absolute (`https://<host>/<path>?<query>`); see
@@ -196,7 +213,7 @@ impl Sandbox {
         sight: Sight<'_>,
         done: &mut dyn FnMut(StatusCode, Vec<Touched>),
     ) -> Response<Bytes> {
-        let Settings { clock, random, .. } = &self.0.settings;
+        let Settings { clock, random, .. } = &self.shared.settings;
         if !dispatch::may_write(request.method()) {
             let state = self.snapshot();
             let outcome = dispatch::answer(request, state, sight, &**clock, random);
@@ -206,7 +223,7 @@ impl Sandbox {
             return outcome.response;
         }
         loop {
-            let turn = self.0.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let turn = self.shared.turn.lock().unwrap_or_else(PoisonError::into_inner);
             let (state, failures) = {
                 let inner = self.inner();
                 (inner.latest.clone(), inner.failures.len())
@@ -220,18 +237,18 @@ impl Sandbox {
             Self::note(&mut inner, outcome.violations);
             let mut touched = Vec::new();
             if let Some((later, changes)) = outcome.changed {
-                if self.0.settings.faults.is_some() {
+                if self.shared.remembers.load(Ordering::Relaxed) {
                     touched = Touched::all(&state, &changes);
                     inner.history.note(state, &changes);
                 }
                 inner.latest = later;
                 inner.made += 1;
-                match &self.0.store {
+                match &self.shared.store {
                     Some(_) => inner.queue.extend(changes),
                     None => inner.durable = inner.latest.clone(),
                 }
             }
-            let Some(store) = &self.0.store else {
+            let Some(store) = &self.shared.store else {
                 drop(inner);
                 done(outcome.response.status(), touched);
                 return outcome.response;
@@ -262,7 +279,7 @@ impl Sandbox {
                 return failure.map_or(Ok(()), |(_, _, reason)| Err(reason.clone()));
             }
             if inner.writing {
-                inner = self.0.flushed.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                inner = self.shared.flushed.wait(inner).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
             inner.writing = true;
@@ -287,7 +304,7 @@ impl Sandbox {
                     inner.settled = inner.made;
                 }
             }
-            self.0.flushed.notify_all();
+            self.shared.flushed.notify_all();
         }
     }
 
@@ -311,7 +328,7 @@ impl Sandbox {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -347,7 +364,7 @@ mod tests {
         let role = json!({"id": "r", "name": "TenantAdmin", "type": "default", "level": "admin"});
         state.put(&Scope::Organization, "tenants", "t", Arc::new(tenant));
         state.put(&Scope::tenant("t"), "roles", "r", Arc::new(role));
-        let (before, store) = (state.clone(), sandbox.0.store.as_ref().unwrap());
+        let (before, store) = (state.clone(), sandbox.shared.store.as_ref().unwrap());
         {
             let mut inner = sandbox.inner();
             (inner.latest, inner.durable) = (state.clone(), state);

@@ -192,6 +192,48 @@ async fn a_late_request_is_done_by_the_runtimes_clock() {
     assert_eq!(came.elapsed(), Duration::from_millis(1500));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_late_request_arrives_although_nobody_waits_for_it() {
+    let struck = Struck::listed(&[(1, "late:1500")]);
+    let body = json!({"name": "One", "type": "shared"});
+    let late = in_process(&struck, &Method::POST, "/api/v1/spaces", &body);
+    assert!(tokio::time::timeout(Duration::from_millis(10), late).await.is_err());
+    assert_eq!(struck.spaces(), [""; 0]);
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(struck.spaces(), ["One"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_connection_is_never_answered() {
+    for (fault, done) in [("silent", false), ("silent-done", true)] {
+        let struck = Struck::listed(&[(1, fault)]);
+        let body = json!({"name": "One", "type": "shared"});
+        let asked = in_process(&struck, &Method::POST, "/api/v1/spaces", &body);
+        assert!(tokio::time::timeout(Duration::from_secs(86_400), asked).await.is_err());
+        assert_eq!(!struck.spaces().is_empty(), done);
+    }
+}
+
+#[tokio::test]
+async fn each_road_to_a_sandbox_has_its_own_faults() {
+    let struck = Struck::listed(&[]);
+    let broken = Recorded::new(Arc::new(Listed::new([(2, Fault::Lost { done: true })])));
+    let road = struck.cloud.sandbox.through(Arc::new(broken.clone()));
+    let request = |name: &str| {
+        Request::post(format!("https://{}/api/v1/spaces", struck.host))
+            .header("authorization", format!("Bearer {}", struck.token))
+            .header("content-type", "application/json")
+            .body(json!({"name": name, "type": "shared"}).to_string().into())
+            .unwrap()
+    };
+    // Requests are counted over all roads.
+    assert!(struck.cloud.sandbox.exchange(request("One")).await.is_some());
+    assert!(road.exchange(request("Two")).await.is_none());
+    assert!(struck.cloud.sandbox.exchange(request("Three")).await.is_some());
+    assert_eq!(struck.spaces(), ["One", "Two", "Three"]);
+    assert_eq!((struck.record.served().len(), broken.served().len()), (2, 1));
+}
+
 #[tokio::test]
 async fn what_was_done_is_kept_in_order() {
     let struck = Struck::listed(&[(2, "lost"), (3, "failed-done:500"), (5, "limited:1")]);
@@ -302,6 +344,8 @@ fn faults_are_written_in_one_word() {
         "failed-done:504",
         "lost",
         "lost-done",
+        "silent",
+        "silent-done",
         "expired",
         "stale:3",
         "late:250",
