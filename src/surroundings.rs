@@ -15,6 +15,17 @@ pub trait Clock: Send + Sync {
     fn elapsed(&self) -> Duration;
 }
 
+/// A span of time as people write it: `5 min`, `90 s`, `250 ms`.
+pub(crate) fn span(span: Duration) -> String {
+    match (span.as_secs(), span.subsec_millis()) {
+        (0, milliseconds) => format!("{milliseconds} ms"),
+        (seconds, 0) if seconds >= 3_600 && seconds.is_multiple_of(3_600) => format!("{} h", seconds / 3_600),
+        (seconds, 0) if seconds >= 60 && seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        (seconds, 0) => format!("{seconds} s"),
+        (seconds, milliseconds) => format!("{seconds}.{milliseconds:03} s"),
+    }
+}
+
 /// The machine's clock.
 #[derive(Debug)]
 pub struct SystemClock {

@@ -1,7 +1,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use tenantry::Run;
 
 use super::environment;
 use super::exit::Exit;
@@ -65,12 +68,54 @@ pub(crate) struct RunArguments {
     /// Create tenants although the registry is empty and the organization's tenants cannot be listed
     #[arg(long)]
     pub(crate) new_registry: bool,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
     /// How many customers run at once; by default `concurrency` of tenantry.toml, else 16
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) parallel: Option<u16>,
     /// Write one JSON line for each event to a file; `-` is standard error
     #[arg(long, value_name = "FILE")]
     pub(crate) events: Option<PathBuf>,
+}
+
+/// How long things may take; by default as tenantry.toml says.
+#[derive(Args, Debug)]
+pub(crate) struct Pace {
+    /// End each run after so long at its next operation, such as `90`, `90s`, `5m` or `1h`
+    #[arg(long, value_name = "SECONDS|5m", value_parser = span)]
+    pub(crate) timeout: Option<Duration>,
+    /// Give up an operation that takes longer, its repeats included
+    #[arg(long, value_name = "SECONDS|5m", value_parser = span)]
+    pub(crate) operation_timeout: Option<Duration>,
+}
+
+impl Pace {
+    /// The run with what the command line says.
+    pub(crate) fn of(&self, run: Run) -> Run {
+        let run = match self.timeout {
+            Some(limit) => run.timeout(limit),
+            None => run,
+        };
+        match self.operation_timeout {
+            Some(limit) => run.operation_timeout(limit),
+            None => run,
+        }
+    }
+}
+
+/// Reads `90`, `90s`, `1.5m`, `2h`.
+fn span(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1.0),
+        Some((at, 'm')) => (&text[..at], 60.0),
+        Some((at, 'h')) => (&text[..at], 3_600.0),
+        _ => (text, 1.0),
+    };
+    let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds = plain.then(|| number.parse::<f64>().ok()).flatten().map(|number| number * unit);
+    let span = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    span.filter(|span| !span.is_zero() && span.as_secs() <= 31_536_000)
+        .ok_or_else(|| "a time reads like `90` (seconds), `90s`, `5m` or `1h`, up to a year".to_owned())
 }
 
 #[derive(Args, Debug)]

@@ -25,7 +25,7 @@ pub(crate) enum Exit {
     Partial = 6,
     /// tenantry itself failed.
     Internal = 70,
-    /// Ctrl-C or SIGTERM ended it.
+    /// Ctrl-C, SIGTERM or the end of its time ended it.
     Interrupted = 130,
 }
 
@@ -39,7 +39,7 @@ const MEANINGS: [(u8, &str); 9] = [
     (5, "the target did not accept the credentials"),
     (6, "some runs failed, others succeeded"),
     (70, "an error of tenantry itself"),
-    (130, "interrupted"),
+    (130, "interrupted, or out of time"),
 ];
 
 impl Exit {

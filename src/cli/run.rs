@@ -32,8 +32,8 @@ pub(crate) async fn run(console: &Arc<Console>, common: &Common, arguments: &Run
     };
     let Prepared { host, playbook, customers, target, events } = prepared;
     let parallel = arguments.parallel.map(usize::from).or(host.project().defaults().concurrency).unwrap_or(PARALLEL);
-    let runs: Vec<Run> =
-        customers.iter().map(|customer| host.run(&playbook, customer, &target).verify(arguments.verify)).collect();
+    let run = |customer| arguments.pace.of(host.run(&playbook, customer, &target).verify(arguments.verify));
+    let runs: Vec<Run> = customers.iter().map(run).collect();
     let cancels: Vec<Cancel> = runs.iter().map(Run::canceller).collect();
     let following = Following::new(console, &customers, events);
     following.show();
@@ -292,12 +292,16 @@ fn finish(console: &Console, common: &Common, reports: &[RunReport]) -> Exit {
         }
         customers => trouble.note("customers", customers.join(", ")),
     }));
-    let cancelled: Vec<&str> = of(reports, RunStatus::Cancelled).map(|report| report.customer.as_str()).collect();
-    if !cancelled.is_empty() {
-        let trouble = Trouble::warning("interrupted before the end")
-            .note(if cancelled.len() == 1 { "customer" } else { "customers" }, cancelled.join(", "))
-            .help("run the same command again: what is done stays, and only what is missing is written");
-        console.trouble(&trouble);
+    let (late, cancelled): (Vec<&RunReport>, Vec<&RunReport>) =
+        of(reports, RunStatus::Cancelled).partition(|report| report.timed_out());
+    for (ended, title) in [(cancelled, "interrupted before the end"), (late, "out of time before the end")] {
+        let customers: Vec<&str> = ended.iter().map(|report| report.customer.as_str()).collect();
+        if !customers.is_empty() {
+            let trouble = Trouble::warning(title)
+                .note(if customers.len() == 1 { "customer" } else { "customers" }, customers.join(", "))
+                .help("run the same command again: what is done stays, and only what is missing is written");
+            console.trouble(&trouble);
+        }
     }
     if common.json {
         console.json(&json!({ "runs": reports }));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::connection::{Connections, Wiring};
 use super::lane::Lanes;
+use super::run::Timeouts;
 use super::{Host, Inner};
 use crate::interpreter::{LocalOperation, LocalOperationError, LocalOperations};
 use crate::playbook::{Extension, Limits};
@@ -176,6 +177,11 @@ impl HostBuilder {
             .enable_all()
             .build()?;
         let limits = limits(&project);
+        let seconds = |seconds: Option<u64>| seconds.map(Duration::from_secs);
+        let timeouts = Timeouts {
+            run: seconds(project.limits().run_seconds),
+            operation: seconds(project.limits().operation_seconds),
+        };
         let wiring = Wiring { http: self.http, sandbox: self.sandbox, new_registry: self.new_registry };
         Ok(Host(Arc::new(Inner {
             connections: Connections::new(wiring),
@@ -183,6 +189,7 @@ impl HostBuilder {
             clock,
             random,
             limits,
+            timeouts,
             vault,
             registry: state.registry(),
             state,

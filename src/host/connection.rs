@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
@@ -9,7 +10,7 @@ use tokio::sync::OnceCell;
 use super::Inner;
 use crate::interpreter::{
     Embedded, Enrolment, IdentitySource, Interpreter, License, Live, Locals, Organization, Permits, Permitted,
-    Registered,
+    Registered, Timed,
 };
 use crate::operation::secret::SecretStore as _;
 use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
@@ -201,13 +202,15 @@ impl Connection {
     pub(super) fn interpreter(
         &self,
         host: &Inner,
-        permits: Permits,
+        permits: &Permits,
         customer: &str,
         run: &str,
+        operation_timeout: Option<Duration>,
     ) -> Arc<dyn Interpreter> {
         let locals = Locals::new(Arc::clone(&self.interpreter), Arc::clone(&host.locals));
-        let registered = Registered::new(locals, host.registry.clone(), self.enrolment.clone(), customer, run);
-        Arc::new(Permitted::new(registered, permits))
+        let timed = Timed::new(locals, operation_timeout);
+        let registered = Registered::new(timed, host.registry.clone(), self.enrolment.clone(), customer, run);
+        Arc::new(Permitted::new(registered, permits.clone()))
     }
 
     /// The organization's identity; a pinned target has none.

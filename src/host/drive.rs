@@ -1,19 +1,23 @@
 //! Drives one session to its end: hands its operations to an interpreter and the outcomes back.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::future::{FutureExt as _, LocalBoxFuture};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
 use tracing::Instrument as _;
 
 use crate::event::Step;
 use crate::interpreter::Interpreter;
 use crate::operation::{Effect, Failure, FailureKind, Key, Operation, Outcome};
-use crate::playbook::{Diagnostic, Progress, Session, Told};
+use crate::playbook::{Diagnostic, Progress, Session, Stop, Told};
 
 /// What a run did, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +49,31 @@ pub(super) struct Driven {
     pub(super) changes: Vec<Step>,
 }
 
+impl Driven {
+    /// Nothing was done.
+    pub(super) fn refused(diagnostic: Diagnostic) -> Self {
+        Self { output: Err(diagnostic), counts: Counts::default(), changes: Vec::new() }
+    }
+}
+
+/// Why a run is to end before its playbook does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Someone asked for it.
+    Cancelled,
+    /// It has taken longer than this.
+    TimedOut(Duration),
+}
+
+impl From<Ending> for Stop {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Cancelled => Self::Cancelled,
+            Ending::TimedOut(limit) => Self::TimedOut(limit),
+        }
+    }
+}
+
 /// Who hears of a run while it goes.
 pub(super) trait Listener {
     fn told(&self, told: &Told);
@@ -74,9 +103,12 @@ impl Performer {
                 let interpreter = Arc::clone(interpreter);
                 let (own_key, own) = (key.clone(), operation.clone());
                 let performed = async move { interpreter.perform(&own_key, &own).await };
-                let task = Abandoned(runtime.spawn(performed.in_current_span()));
+                let task = Abandoned::new(runtime.spawn(performed.in_current_span()));
                 async move {
-                    let outcome = task.await;
+                    let outcome = task.await.unwrap_or_else(|error| {
+                        let title = "the operation's handler failed unexpectedly";
+                        Err(Failure::new(FailureKind::Unknown, "tenantry/handler", title).detail(error.to_string()))
+                    });
                     (key, operation, outcome)
                 }
                 .boxed_local()
@@ -86,28 +118,29 @@ impl Performer {
 }
 
 /// A task that ends when nobody waits for it any more.
-struct Abandoned(tokio::task::JoinHandle<Outcome>);
+pub(super) struct Abandoned<T>(JoinHandle<T>);
 
-impl Future for Abandoned {
-    type Output = Outcome;
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, context: &mut std::task::Context<'_>) -> std::task::Poll<Outcome> {
-        self.0.poll_unpin(context).map(|joined| {
-            joined.unwrap_or_else(|error| {
-                let title = "the operation's handler failed unexpectedly";
-                Err(Failure::new(FailureKind::Unknown, "tenantry/handler", title).detail(error.to_string()))
-            })
-        })
+impl<T> Abandoned<T> {
+    pub(super) fn new(task: JoinHandle<T>) -> Self {
+        Self(task)
     }
 }
 
-impl Drop for Abandoned {
+impl<T> Future for Abandoned<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.poll_unpin(context)
+    }
+}
+
+impl<T> Drop for Abandoned<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-/// Drives `session` until it ends, `cancelled` turns true, or an operation fails with [`FailureKind::Cancelled`].
+/// Drives `session` until it ends, is to end, or an operation fails with [`FailureKind::Cancelled`].
 ///
 /// When it does not end by itself, reads in flight are dropped and writes are waited for, so that what they did is known; nothing new is
 /// asked.
@@ -115,7 +148,7 @@ pub(super) async fn drive(
     mut session: Session,
     performer: Performer,
     listener: &dyn Listener,
-    mut cancelled: watch::Receiver<bool>,
+    mut ending: watch::Receiver<Option<Ending>>,
 ) -> Driven {
     let mut counts = Counts::default();
     let mut changes = Vec::new();
@@ -131,7 +164,7 @@ pub(super) async fn drive(
                 changes.push(step);
             }
         }
-        if *cancelled.borrow() {
+        if ending.borrow().is_some() {
             break;
         }
         for (key, operation) in session.take_asked() {
@@ -142,14 +175,14 @@ pub(super) async fn drive(
             Progress::Finished => break,
             Progress::Busy => {
                 tokio::task::yield_now().await;
-                if *cancelled.borrow() {
+                if ending.borrow().is_some() {
                     break;
                 }
                 writes.next().now_or_never().flatten().or_else(|| reads.next().now_or_never().flatten())
             }
             Progress::Waiting => tokio::select! {
                 biased;
-                () = until_true(&mut cancelled) => break,
+                () = is_to_end(&mut ending) => break,
                 Some(answered) = writes.next() => Some(answered),
                 Some(answered) = reads.next() => Some(answered),
                 else => break,
@@ -173,12 +206,16 @@ pub(super) async fn drive(
         counts.add(&operation, &outcome);
         listener.answered(&key, &operation, &outcome);
     }
+    // A session that has ended by itself does not mind.
+    if let Some(Ending::TimedOut(limit)) = *ending.borrow() {
+        session.time_out(limit);
+    }
     Driven { output: session.finish(), counts, changes }
 }
 
-/// Waits until the sender says `true`; for ever when it is gone without.
-async fn until_true(cancelled: &mut watch::Receiver<bool>) {
-    if cancelled.wait_for(|cancelled| *cancelled).await.is_err() {
+/// Waits until the run is to end; for ever when nobody is left to say so.
+pub(super) async fn is_to_end(ending: &mut watch::Receiver<Option<Ending>>) {
+    if ending.wait_for(Option::is_some).await.is_err() {
         std::future::pending::<()>().await;
     }
 }

@@ -34,6 +34,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     random: Random,
     limits: Limits,
+    timeouts: run::Timeouts,
     vault: Vault,
     #[expect(dead_code, reason = "the journal comes next")]
     state: State,

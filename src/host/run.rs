@@ -1,18 +1,22 @@
 use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::stream::{Stream, unfold};
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span, info_span};
 
-use super::drive::{Driven, Listener, Performer, drive};
+use super::connection::Connection;
+use super::drive::{Abandoned, Driven, Ending, Listener, Performer, drive, is_to_end};
 use super::{Host, Inner, Playbook};
 use crate::event::{Event, Step};
+use crate::interpreter::Interpreter;
 use crate::operation::{Key, Operation, Outcome};
-use crate::playbook::{Diagnostic, Start, Told};
+use crate::playbook::{Diagnostic, RUN_TIMEOUT, Session, Start, Told};
 use crate::project::Customer;
 
 /// What came of a run.
@@ -40,6 +44,15 @@ pub struct RunReport {
     pub error: Option<Diagnostic>,
 }
 
+impl RunReport {
+    /// Whether the run was ended because it took longer than it was given.
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        let failure = self.error.as_ref().and_then(|error| error.failure.as_ref());
+        failure.is_some_and(|failure| failure.code == RUN_TIMEOUT)
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,7 +61,7 @@ pub enum RunStatus {
     Succeeded,
     /// It did not.
     Failed,
-    /// It was cancelled.
+    /// It was cancelled, or had no time left.
     Cancelled,
 }
 
@@ -83,37 +96,70 @@ pub struct Run {
     customer: Customer,
     target: String,
     verify: bool,
+    timeouts: Timeouts,
     listeners: Vec<mpsc::UnboundedSender<Event>>,
-    cancel: watch::Sender<bool>,
+    ending: watch::Sender<Option<Ending>>,
+}
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Timeouts {
+    pub(super) run: Option<Duration>,
+    pub(super) operation: Option<Duration>,
 }
 
 /// Ends a run at its next operation boundary.
 #[derive(Clone, Debug)]
-pub struct Cancel(watch::Sender<bool>);
+pub struct Cancel(watch::Sender<Option<Ending>>);
 
 impl Cancel {
     /// Asks the run to end; a run that has ended does not mind.
     pub fn cancel(&self) {
-        self.0.send_replace(true);
+        end(&self.0, Ending::Cancelled);
     }
+}
+
+/// Says why a run is to end; the first reason counts.
+fn end(ending: &watch::Sender<Option<Ending>>, reason: Ending) {
+    ending.send_if_modified(|known| {
+        let first = known.is_none();
+        known.get_or_insert(reason);
+        first
+    });
 }
 
 impl Run {
     pub(super) fn new(host: Host, playbook: Playbook, customer: Customer, target: String) -> Self {
+        let timeouts = host.0.timeouts;
         Self {
             host,
             playbook,
             customer,
             target,
             verify: false,
+            timeouts,
             listeners: Vec::new(),
-            cancel: watch::Sender::new(false),
+            ending: watch::Sender::new(None),
         }
     }
 
     /// Verifies logins even when no identity provider changed.
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
+        self
+    }
+
+    /// How long the run may take; by default as long as the project says, and without a limit when it says nothing. After
+    /// that the run ends at its next operation boundary, as if it were cancelled.
+    pub fn timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.run = limit.into();
+        self
+    }
+
+    /// How long one operation may take, its repeats and its waiting for rate limits included; by default as the project
+    /// says. One that takes longer fails with the code `tenantry/timeout`.
+    pub fn operation_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.timeouts.operation = limit.into();
         self
     }
 
@@ -127,63 +173,58 @@ impl Run {
     /// What ends the run at its next operation boundary, from elsewhere.
     #[must_use]
     pub fn canceller(&self) -> Cancel {
-        Cancel(self.cancel.clone())
+        Cancel(self.ending.clone())
     }
 
     /// Runs on the thread and runtime of the caller, which must be tokio's: for a paused clock.
     pub async fn run_here(self, runtime: &crate::playbook::Runtime) -> RunReport {
-        let prepared = self.prepare();
-        let Prepared { host, playbook, customer, target, verify, told, cancelled, .. } = prepared;
-        told.started();
-        let report = match host.0.connections.get(&host.0, &target).await {
-            Err(failure) => told.refused(Diagnostic::of_failure(&failure)),
-            Ok(connection) => {
-                let interpreter = connection.interpreter(&host.0, playbook.permits.clone(), customer.code(), &told.run);
-                match runtime.start(&playbook.text, start(&host.0, &customer, verify)) {
-                    Err(diagnostic) => told.refused(diagnostic),
-                    Ok(session) => {
-                        let driven = drive(session, Performer::Here(interpreter), &*told, cancelled);
-                        let driven = driven.instrument(told.span()).await;
-                        let tenant = connection.tenant_of(&host.0, customer.code()).await;
-                        told.report(driven, tenant)
-                    }
+        let (work, ending) = self.prepare();
+        let _cancel = CancelOnDrop(Cancel(ending.clone()));
+        let span = work.told.span();
+        let run = async {
+            work.told.started();
+            let opened = match work.open(ending.subscribe()).await {
+                Ok(opened) => opened,
+                Err(diagnostic) => return work.refused(diagnostic),
+            };
+            let driven = match work.start(runtime) {
+                Ok(session) => {
+                    let performer = Performer::Here(Arc::clone(&opened.interpreter));
+                    drive(session, performer, &*work.told, ending.subscribe()).await
                 }
-            }
+                Err(diagnostic) => Driven::refused(diagnostic),
+            };
+            work.close(opened, driven).await
         };
-        told.finished(&report);
-        report
+        let timer = async {
+            wait(work.timeouts.run, &ending).await;
+            std::future::pending().await
+        };
+        tokio::select! {
+            biased;
+            report = run.instrument(span) => report,
+            report = timer => report,
+        }
     }
 
-    fn prepare(self) -> Prepared {
-        let id = run_id(&self.host.0);
-        let told = Arc::new(Teller {
-            run: id,
+    fn prepare(self) -> (Work, watch::Sender<Option<Ending>>) {
+        let told = Teller {
+            run: run_id(&self.host.0),
             customer: self.customer.code().to_owned(),
             target: self.target.clone(),
             listeners: self.listeners,
-        });
-        Prepared {
+        };
+        let work = Work {
             host: self.host,
             playbook: self.playbook,
             customer: self.customer,
             target: self.target,
             verify: self.verify,
-            told,
-            cancelled: self.cancel.subscribe(),
-            cancel: self.cancel,
-        }
+            timeouts: self.timeouts,
+            told: Arc::new(told),
+        };
+        (work, self.ending)
     }
-}
-
-struct Prepared {
-    host: Host,
-    playbook: Playbook,
-    customer: Customer,
-    target: String,
-    verify: bool,
-    told: Arc<Teller>,
-    cancelled: watch::Receiver<bool>,
-    cancel: watch::Sender<bool>,
 }
 
 impl IntoFuture for Run {
@@ -191,72 +232,131 @@ impl IntoFuture for Run {
     type IntoFuture = Pin<Box<dyn Future<Output = RunReport> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.prepare().run())
+        Box::pin(async move {
+            let (work, ending) = self.prepare();
+            let _cancel = CancelOnDrop(Cancel(ending.clone()));
+            let (span, work) = (work.told.span(), Arc::new(work));
+            let ended = || work.refused(Diagnostic::new("the host has ended"));
+            let Some(io) = work.host.0.io.as_ref() else { return ended() };
+            // A task of its own: whoever stops waiting for the run, it comes to its end.
+            let run = io.spawn(Arc::clone(&work).run(io.handle().clone(), ending).instrument(span));
+            run.await.unwrap_or_else(|_| ended())
+        })
     }
 }
 
-impl Prepared {
-    async fn run(self) -> RunReport {
-        let _cancel = CancelOnDrop(self.cancel.clone());
-        let (told, span) = (Arc::clone(&self.told), self.told.span());
-        told.started();
-        let report = self.attempt(span.clone()).instrument(span).await;
-        told.finished(&report);
+/// A run's work, wherever it is done.
+struct Work {
+    host: Host,
+    playbook: Playbook,
+    customer: Customer,
+    target: String,
+    verify: bool,
+    timeouts: Timeouts,
+    told: Arc<Teller>,
+}
+
+/// What is there while a run goes.
+struct Opened {
+    connection: Arc<Connection>,
+    interpreter: Arc<dyn Interpreter>,
+}
+
+impl Work {
+    /// Opens the target. A run that is to end meanwhile does not wait for it.
+    async fn open(&self, mut ending: watch::Receiver<Option<Ending>>) -> Result<Opened, Diagnostic> {
+        let host = &self.host.0;
+        let connection = tokio::select! {
+            biased;
+            () = is_to_end(&mut ending) => {
+                let reason = ending.borrow().unwrap_or(Ending::Cancelled);
+                return Err(Diagnostic::of_stop(&reason.into()));
+            }
+            connection = host.connections.get(host, &self.target) => {
+                connection.map_err(|failure| Diagnostic::of_failure(&failure))?
+            }
+        };
+        let interpreter = connection.interpreter(
+            host,
+            &self.playbook.permits,
+            self.customer.code(),
+            &self.told.run,
+            self.timeouts.operation,
+        );
+        Ok(Opened { connection, interpreter })
+    }
+
+    fn start(&self, runtime: &crate::playbook::Runtime) -> Result<Session, Diagnostic> {
+        let host = &self.host.0;
+        let start = Start {
+            customer: self.customer.values().clone(),
+            limits: host.limits,
+            clock: Arc::clone(&host.clock),
+            verify: self.verify,
+        };
+        runtime.start(&self.playbook.text, start)
+    }
+
+    /// The report of a run that has ended.
+    async fn close(&self, opened: Opened, driven: Driven) -> RunReport {
+        let tenant = opened.connection.tenant_of(&self.host.0, self.customer.code()).await;
+        self.report(driven, tenant)
+    }
+
+    fn refused(&self, diagnostic: Diagnostic) -> RunReport {
+        self.report(Driven::refused(diagnostic), None)
+    }
+
+    fn report(&self, driven: Driven, tenant: Option<TenantSummary>) -> RunReport {
+        let report = self.told.report(driven, tenant);
+        self.told.finished(&report);
         report
     }
 
-    async fn attempt(self, span: Span) -> RunReport {
-        let Self { host, playbook, customer, target, verify, told, cancelled, .. } = self;
-        let connected = {
-            let (host, target) = (host.clone(), target.clone());
-            let own = host.clone();
-            own.on_io(async move { host.0.connections.get(&host.0, &target).await }.in_current_span()).await
+    /// Opens and closes here, on the host's I/O runtime, and drives on a lane.
+    async fn run(self: Arc<Self>, io: Handle, ending: watch::Sender<Option<Ending>>) -> RunReport {
+        let (limit, timer) = (self.timeouts.run, ending.clone());
+        let _timer = Abandoned::new(io.spawn(async move { wait(limit, &timer).await }));
+        self.told.started();
+        let opened = match self.open(ending.subscribe()).await {
+            Ok(opened) => opened,
+            Err(diagnostic) => return self.refused(diagnostic),
         };
-        let connection = match connected {
-            Ok(connection) => connection,
-            Err(error) => return told.refused(Diagnostic::of_failure(&error.failure)),
-        };
-        let interpreter = connection.interpreter(&host.0, playbook.permits.clone(), customer.code(), &told.run);
         let (sender, receiver) = oneshot::channel();
-        let job = (host.clone(), Arc::clone(&told), customer.clone());
-        host.0.lanes.run(move |runtime| {
-            let (host, told, customer) = job;
-            let session = runtime.start(&playbook.text, start(&host.0, &customer, verify));
-            let Some(io) = host.0.io.as_ref().map(|io| io.handle().clone()) else { return };
-            let work = async move {
+        let (work, interpreter, span) = (Arc::clone(&self), Arc::clone(&opened.interpreter), Span::current());
+        self.host.0.lanes.run(move |runtime| {
+            let session = work.start(&runtime);
+            let driven = async move {
                 let driven = match session {
-                    Ok(session) => Ok(drive(session, Performer::On(io, interpreter), &*told, cancelled).await),
-                    Err(diagnostic) => Err(diagnostic),
+                    Ok(session) => {
+                        drive(session, Performer::On(io, interpreter), &*work.told, ending.subscribe()).await
+                    }
+                    Err(diagnostic) => Driven::refused(diagnostic),
                 };
                 let _ = sender.send(driven);
-                // The host lives until the last answer is in, whoever has stopped waiting for it.
-                drop(host);
             };
-            tokio::task::spawn_local(work.instrument(span));
+            tokio::task::spawn_local(driven.instrument(span));
         });
-        match receiver.await {
-            Ok(Ok(driven)) => {
-                let (own, code) = (host.clone(), customer.code().to_owned());
-                let tenant = host.on_io(async move { Ok(connection.tenant_of(&own.0, &code).await) }).await;
-                told.report(driven, tenant.ok().flatten())
-            }
-            Ok(Err(diagnostic)) => told.refused(diagnostic),
-            Err(_) => told.refused(Diagnostic::new("the host's lanes have ended")),
-        }
+        let driven = receiver.await.unwrap_or_else(|_| Driven::refused(Diagnostic::new("the host's lanes have ended")));
+        self.close(opened, driven).await
+    }
+}
+
+/// Ends the run when its time is up.
+async fn wait(limit: Option<Duration>, ending: &watch::Sender<Option<Ending>>) {
+    if let Some(limit) = limit {
+        tokio::time::sleep(limit).await;
+        end(ending, Ending::TimedOut(limit));
     }
 }
 
 /// Cancels the run when the future that waits for it is dropped.
-struct CancelOnDrop(watch::Sender<bool>);
+struct CancelOnDrop(Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {
-        self.0.send_replace(true);
+        self.0.cancel();
     }
-}
-
-fn start(host: &Inner, customer: &Customer, verify: bool) -> Start {
-    Start { customer: customer.values().clone(), limits: host.limits, clock: Arc::clone(&host.clock), verify }
 }
 
 /// A run's id: sorted by time, from the host's own clock and chance.
@@ -302,11 +402,6 @@ impl Teller {
             customer: self.customer.clone(),
             status: report.status.as_str().to_owned(),
         });
-    }
-
-    fn refused(&self, diagnostic: Diagnostic) -> RunReport {
-        let nothing = Driven { output: Err(diagnostic), counts: super::drive::Counts::default(), changes: Vec::new() };
-        self.report(nothing, None)
     }
 
     fn report(&self, driven: Driven, tenant: Option<TenantSummary>) -> RunReport {

@@ -9,6 +9,7 @@ mod permitted;
 mod registered;
 mod sandbox;
 mod settlement;
+mod timed;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use permitted::{PermitError, Permits, Permitted};
 pub use registered::{Enrolment, License, Registered};
 pub use sandbox::Embedded;
 pub use settlement::Settlement;
+pub use timed::Timed;
 
 pub(crate) use settlement::cannot_tell;
 

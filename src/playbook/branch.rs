@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::Limits;
 use crate::event::Step;
 use crate::operation::{BranchStep, Failure, Site};
-use crate::surroundings::Clock;
+use crate::surroundings::{Clock, span};
 
 /// Why a session ended before its script did.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,6 +23,9 @@ pub enum Stop {
     /// The run was cancelled.
     #[error("the run was cancelled")]
     Cancelled,
+    /// The run took longer than it was given.
+    #[error("the run took longer than its {}", span(*.0))]
+    TimedOut(Duration),
     /// The budget of script steps is used up.
     #[error("the playbook took more than {0} steps")]
     Steps(u64),
@@ -75,6 +78,7 @@ impl Stop {
                 Some("this is a defect of the host or of a function its embedder registered: please report it")
             }
             Self::Branch(_) => Some("run fewer customers at once, or allow the process more memory"),
+            Self::TimedOut(_) => Some("go on with what is missing by resuming the run; `--timeout` gives it more time"),
             Self::Cancelled | Self::Ended { .. } => None,
         }
     }

@@ -8,7 +8,10 @@ use super::header::HeaderError;
 use super::resolver::Sources;
 use super::signature;
 use super::thrown::Thrown;
-use crate::operation::{Failure, Site};
+use crate::operation::{Failure, FailureKind, Site};
+
+/// The code of a run that took longer than it was given.
+pub(crate) const RUN_TIMEOUT: &str = "tenantry/run-timeout";
 
 /// A problem with its place in the playbook.
 #[derive(Clone, Debug, Serialize, thiserror::Error)]
@@ -30,7 +33,7 @@ pub struct Diagnostic {
     pub operation: Option<String>,
     /// What the service or the host said of it.
     pub failure: Option<Failure>,
-    /// Whether the run was cancelled rather than failed.
+    /// Whether the run was cancelled, or had no time left, rather than failed.
     pub cancelled: bool,
 }
 
@@ -70,6 +73,22 @@ impl Diagnostic {
         let mut diagnostic = Self::new(message);
         diagnostic.hints.extend(failure.hint.clone());
         diagnostic.failure = Some(failure.clone());
+        diagnostic
+    }
+
+    /// Why a session ended before its script did.
+    pub(crate) fn of_stop(stop: &Stop) -> Self {
+        if let Stop::Ended { failure, operation, .. } = stop {
+            let mut diagnostic = Self::of_failure(failure);
+            diagnostic.operation = Some(operation.clone());
+            return diagnostic;
+        }
+        let mut diagnostic = Self::new(stop.to_string());
+        diagnostic.hints.extend(stop.hint().map(str::to_owned));
+        diagnostic.cancelled = matches!(stop, Stop::Cancelled | Stop::TimedOut(_));
+        if matches!(stop, Stop::TimedOut(_)) {
+            diagnostic.failure = Some(Failure::new(FailureKind::Cancelled, RUN_TIMEOUT, stop.to_string()));
+        }
         diagnostic
     }
 
@@ -159,17 +178,7 @@ fn describe(error: &EvalAltResult, engine: &Engine) -> Diagnostic {
     match error {
         EvalAltResult::ErrorRuntime(value, _) => of_value(value),
         EvalAltResult::ErrorTerminated(value, _) => match value.read_lock::<Stop>() {
-            Some(stop) => {
-                if let Stop::Ended { failure, operation, .. } = &*stop {
-                    let mut diagnostic = Diagnostic::of_failure(failure);
-                    diagnostic.operation = Some(operation.clone());
-                    return diagnostic;
-                }
-                let mut diagnostic = Diagnostic::new(stop.to_string());
-                diagnostic.hints.extend(stop.hint().map(str::to_owned));
-                diagnostic.cancelled = *stop == Stop::Cancelled;
-                diagnostic
-            }
+            Some(stop) => Diagnostic::of_stop(&stop),
             None => Diagnostic::new("the playbook was ended"),
         },
         EvalAltResult::ErrorFunctionNotFound(signature, _) => signature::unknown_function(signature, engine),

@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub use branch::{Stop, Told};
 pub use call::{Call, ScriptError};
 pub use coroutine::MeteredAllocator;
+pub(crate) use diagnostic::RUN_TIMEOUT;
 pub use diagnostic::{Diagnostic, Frame};
 pub use engine::Limits;
 pub use header::{Header, HeaderError};

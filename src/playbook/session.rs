@@ -9,6 +9,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rhai::{Dynamic, EvalAltResult};
 use serde_json::Value;
@@ -152,6 +153,11 @@ impl Session {
     /// Ends the session: every suspended branch is resumed with an error that scripts cannot catch, children first.
     pub fn cancel(&mut self) {
         self.stop(Stop::Cancelled);
+    }
+
+    /// Ends the session as [`Session::cancel`] does, because its run has taken longer than `limit`.
+    pub fn time_out(&mut self, limit: Duration) {
+        self.stop(Stop::TimedOut(limit));
     }
 
     /// Ends the session with the failure of an operation, as [`Session::cancel`] does: it is what the session ends with.

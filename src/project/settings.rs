@@ -50,6 +50,10 @@ pub struct RunLimits {
     pub memory_mb: Option<u64>,
     /// Operations (`operations`).
     pub operations: Option<u64>,
+    /// Seconds from its beginning to its end (`run_seconds`).
+    pub run_seconds: Option<u64>,
+    /// Seconds that one operation takes, its repeats included (`operation_seconds`).
+    pub operation_seconds: Option<u64>,
 }
 
 impl Project {
@@ -186,6 +190,8 @@ impl Project {
                 script_seconds: limits.number(&mut reader, "script_seconds", 1..=86_400),
                 memory_mb: limits.number(&mut reader, "memory_mb", 1..=65_536),
                 operations: limits.number(&mut reader, "operations", 1..=10_000_000),
+                run_seconds: limits.number(&mut reader, "run_seconds", 1..=31_536_000),
+                operation_seconds: limits.number(&mut reader, "operation_seconds", 1..=31_536_000),
             };
             limits.finish(&mut reader);
         }

@@ -45,4 +45,5 @@ mod sandbox_themes;
 mod sandbox_users;
 mod sandbox_web_integrations;
 mod support;
+mod timeouts;
 mod vault;
