@@ -62,6 +62,15 @@ pub trait SecretStore: Send + Sync {
     /// When there is none of that name, or its source cannot be read: a [`Failure`] of kind `Denied`.
     fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretString, Failure>>;
 
-    /// Keeps a secret found in an answer for the life of this process.
+    /// Keeps a secret found in an answer for the life of this process: it can be read again.
     fn keep(&self, name: &str, text: SecretString);
+
+    /// Keeps a secret that a service hands out only once, durably where the store can.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn keep_for_good<'a>(&'a self, name: &'a str, text: SecretString) -> BoxFuture<'a, Result<(), Failure>> {
+        self.keep(name, text);
+        Box::pin(std::future::ready(Ok(())))
+    }
 }

@@ -116,7 +116,7 @@ impl<T: Transport> Client<T> {
                 Ok(mut response) => {
                     self.note_tenant(operation, &response);
                     secrets.hide_in_response(&mut response);
-                    self.keep_secrets(key, &prepared, operation, &mut response);
+                    self.keep_secrets(key, &prepared, operation, &mut response).await?;
                     return Ok(response);
                 }
                 Err(Setback { failure, remedy }) => {
@@ -343,22 +343,52 @@ impl<T: Transport> Client<T> {
         Setback { failure, remedy }
     }
 
-    /// Puts the secrets that the service handed out into the store and references in their place.
+    /// Puts the secrets that the service handed out into the store and references in their place. What a write hands out
+    /// is shown only once, so it is kept for good before anybody hears that the write was done.
     ///
     /// Their names tell where they came from. With a `/` in them, they are never the name of a secret that a playbook or a
-    /// settings file may use; with the host in them, runs for different tenants keep theirs apart.
-    fn keep_secrets(&self, key: &Key, prepared: &Prepared, operation: &Operation, response: &mut Response) {
-        let Some(published) = contract().operation(&operation.id) else { return };
-        let Payload::Json(body) = &mut response.payload else { return };
+    /// settings file may use; with the host in them, runs for different tenants keep theirs apart, and with the id of what
+    /// was made, so do runs for the same one.
+    async fn keep_secrets(
+        &self,
+        key: &Key,
+        prepared: &Prepared,
+        operation: &Operation,
+        response: &mut Response,
+    ) -> Result<(), Failure> {
+        let Some(published) = contract().operation(&operation.id) else { return Ok(()) };
+        let Payload::Json(body) = &mut response.payload else { return Ok(()) };
         let pointers = published.secrets_in_response(body);
+        let host = &prepared.base.host;
+        let origin = match body["id"].as_str().filter(|_| operation.effect.is_write()) {
+            Some(id) => format!("answer/{host}/{}/{id}", operation.id),
+            None => format!("answer/{host}/{key}"),
+        };
+        let mut found = Vec::new();
         replace_secrets(body, &pointers, |pointer, text| {
             if text.is_empty() {
                 return json!(text);
             }
-            let name = format!("answer/{}/{key}{pointer}", prepared.base.host);
-            self.settings.secrets.keep(&name, SecretString::from(text));
-            secret::reference(&name)
+            let name = format!("{origin}{pointer}");
+            let reference = secret::reference(&name);
+            found.push((name, SecretString::from(text)));
+            reference
         });
+        for (name, text) in found {
+            if operation.effect.is_write() {
+                self.settings.secrets.keep_for_good(&name, text).await.map_err(|failure| Failure {
+                    kind: FailureKind::Unknown,
+                    status: Some(response.status),
+                    ..failure.hint(format!(
+                        "{} was made and its secret is lost: remove it, see that the secret sink can be written, and run again",
+                        operation.subject
+                    ))
+                })?;
+            } else {
+                self.settings.secrets.keep(&name, text);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -330,4 +330,12 @@ impl SecretStore for Vault {
     fn keep(&self, name: &str, text: SecretString) {
         self.0.kept.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), text);
     }
+
+    fn keep_for_good<'a>(&'a self, name: &'a str, text: SecretString) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            self.keep(name, text.clone());
+            Ok(self.store(name, text).await?)
+        }
+        .boxed()
+    }
 }

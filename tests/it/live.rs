@@ -13,6 +13,7 @@ use tenantry::operation::{
     Body, Call, Effect, Failure, FailureKind, HeaderText, Host, Key, Operation, Outcome, Request,
 };
 use tenantry::qlik::{Access, Addresses, Client, Credentials, OauthClient, RetryPolicy, Settings, TransportErrorKind};
+use tenantry::store::{CommandLimits, Sink, Vault};
 use tenantry::surroundings::{Random, RuntimeClock};
 
 use crate::support::scripted_transport::{Asked, Reply, Scripted};
@@ -743,11 +744,36 @@ async fn a_secret_that_is_handed_out_goes_into_the_store() {
     let client = Client::new(scripted.clone(), settings());
     let asked = operation("createApiKey", Effect::Create, Method::POST, "/api/v1/api-keys");
     let response = perform(&client, &asked).await.unwrap();
-    let token = secret::reference(&format!("answer/{TENANT}/0:createApiKey#0/token"));
+    let token = secret::reference(&format!("answer/{TENANT}/createApiKey/k1/token"));
     assert_eq!(response.json(), &json!({ "id": "k1", "description": "embed", "token": token }));
     // And from there into another request.
     perform(&client, &with(create(), |request| request.body = Body::Json(json!({ "key": token })))).await.unwrap();
     assert_eq!(scripted.asked()[1].json(), json!({ "key": "canary-new-key" }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_secret_that_is_shown_once_outlives_the_process_or_the_write_is_in_doubt() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = folder.path().join("secrets");
+    let vault = || {
+        let vault = Vault::new(Arc::new(BTreeMap::new()), Sink::Folder(sink.clone()), CommandLimits::default());
+        vault.keep("client-secret", SecretString::from(CLIENT_SECRET));
+        vault
+    };
+    let asked = operation("createApiKey", Effect::Create, Method::POST, "/api/v1/api-keys");
+    let made = || Scripted::list(vec![Reply::json(201, json!({ "id": "k1", "token": "canary-new-key" }))]);
+    let client = Client::new(made(), Settings { secrets: Arc::new(vault()), ..settings() });
+    let response = perform(&client, &asked).await.unwrap();
+    let name = secret::name(&response.json()["token"]).unwrap();
+    assert_eq!(vault().read(name).await.unwrap().expose_secret(), "canary-new-key");
+
+    std::fs::remove_dir_all(&sink).unwrap();
+    std::fs::write(&sink, "not a folder").unwrap();
+    let client = Client::new(made(), Settings { secrets: Arc::new(vault()), ..settings() });
+    let failure = perform(&client, &asked).await.unwrap_err();
+    assert!(failure.may_have_acted(), "{failure:?}");
+    assert!(failure.hint.as_deref().unwrap().contains("its secret is lost"), "{failure:?}");
+    assert!(!format!("{failure:?}").contains("canary"));
 }
 
 #[tokio::test(start_paused = true)]
