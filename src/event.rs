@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::operation::{Effect, Failure, Site};
+use crate::operation::{CallKey, Effect, Failure, Site};
 
 /// The version of the event format: raised when a reader must change.
 pub const EVENT_VERSION: u32 = 1;
@@ -84,6 +84,9 @@ pub struct Step {
     /// Where in the playbook.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub site: Option<Site>,
+    /// The host call that did it: what the keys of its operations begin with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallKey>,
 }
 
 /// What a step did.

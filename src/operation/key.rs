@@ -19,6 +19,15 @@ pub struct Key {
     pub ordinal: u32,
 }
 
+/// The name of one host call within its run: what the keys of its operations begin with. Written `2[0].3`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallKey {
+    /// From the root to the branch that made it; empty in the root.
+    pub branch: Vec<BranchStep>,
+    /// Which host call of the branch, counted from 0.
+    pub call: u32,
+}
+
 /// One step down the tree of branches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BranchStep {
@@ -29,6 +38,12 @@ pub struct BranchStep {
 }
 
 impl Key {
+    /// The host call that asked.
+    #[must_use]
+    pub fn call_key(&self) -> CallKey {
+        CallKey { branch: self.branch.clone(), call: self.call }
+    }
+
     /// Whether this operation was asked after the host call `call` of `branch` had ended.
     ///
     /// Branches of one `parallel` are in no order, and neither is a `parallel` with what its branches ask.
@@ -61,13 +76,39 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
+impl Serialize for CallKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let (branch, call) = place(&text)
+            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a host call; one reads like `2[0].3`")))?;
+        Ok(Self { branch, call })
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for step in &self.branch {
-            write!(f, "{}[{}].", step.call, step.index)?;
-        }
-        write!(f, "{}:{}#{}", self.call, self.id, self.ordinal)
+        write_place(f, &self.branch, self.call)?;
+        write!(f, ":{}#{}", self.id, self.ordinal)
     }
+}
+
+impl fmt::Display for CallKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_place(f, &self.branch, self.call)
+    }
+}
+
+fn write_place(f: &mut fmt::Formatter<'_>, branch: &[BranchStep], call: u32) -> fmt::Result {
+    for step in branch {
+        write!(f, "{}[{}].", step.call, step.index)?;
+    }
+    write!(f, "{call}")
 }
 
 /// The text is not a key.
@@ -84,21 +125,23 @@ impl FromStr for Key {
 }
 
 fn parse(text: &str) -> Option<Key> {
-    let (place, operation) = text.split_once(':')?;
+    let (asked, operation) = text.split_once(':')?;
     let (id, ordinal) = operation.rsplit_once('#')?;
-    let mut steps: Vec<&str> = place.split('.').collect();
-    let call = number(steps.pop()?)?;
-    let branch = steps
-        .into_iter()
-        .map(|step| {
-            let (call, index) = step.strip_suffix(']')?.split_once('[')?;
-            Some(BranchStep { call: number(call)?, index: number(index)? })
-        })
-        .collect::<Option<Vec<_>>>()?;
+    let (branch, call) = place(asked)?;
     if id.is_empty() {
         return None;
     }
     Some(Key { branch, call, id: id.to_owned(), ordinal: number(ordinal)? })
+}
+
+fn place(text: &str) -> Option<(Vec<BranchStep>, u32)> {
+    let mut steps: Vec<&str> = text.split('.').collect();
+    let call = number(steps.pop()?)?;
+    let branch = steps.into_iter().map(|step| {
+        let (call, index) = step.strip_suffix(']')?.split_once('[')?;
+        Some(BranchStep { call: number(call)?, index: number(index)? })
+    });
+    Some((branch.collect::<Option<_>>()?, call))
 }
 
 /// Plain decimal only, so that a key has one spelling.
@@ -118,6 +161,17 @@ mod tests {
         }
         for text in ["", "1", "1:a", "1:#0", "x:a#0", "1[0]:a#0", "1[0.2:a#0", "01:a#0", "1:a#00", "+1:a#0"] {
             assert!(text.parse::<Key>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_call_reads_back_as_its_keys_begin() {
+        let key: Key = "2[0].3[11].0:getSpaces#4".parse().unwrap();
+        let call = serde_json::to_value(key.call_key()).unwrap();
+        assert_eq!(call, "2[0].3[11].0");
+        assert_eq!(serde_json::from_value::<CallKey>(call).unwrap(), key.call_key());
+        for text in ["", "2[0]", "2.3", "a", "2[0].3:createSpace#0"] {
+            assert!(serde_json::from_value::<CallKey>(text.into()).is_err(), "{text}");
         }
     }
 

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use body::{Body, Content, Part};
 pub use bundle::Bundle;
-pub use key::{BranchStep, Key, KeyError};
+pub use key::{BranchStep, CallKey, Key, KeyError};
 pub use outcome::{Failure, FailureKind, Outcome, Payload, Response};
 pub use recorded::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome, RecordedRequest};
 

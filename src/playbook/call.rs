@@ -10,7 +10,9 @@ use super::coroutine::suspend;
 use super::session::{Resume, Suspend};
 use super::thrown::Thrown;
 use crate::event::{Change, FieldChange, Step};
-use crate::operation::{Call as Performed, Effect, Failure, FailureKind, Key, Operation, Outcome, Response, Site};
+use crate::operation::{
+    Call as Performed, CallKey, Effect, Failure, FailureKind, Key, Operation, Outcome, Response, Site,
+};
 
 /// An error on its way through a script.
 pub type ScriptError = Box<EvalAltResult>;
@@ -120,7 +122,9 @@ impl Call {
 
     /// Tells that a piece of work is done: the line a person sees.
     pub fn step(&self, change: Change, subject: impl Into<String>, fields: Vec<FieldChange>) {
-        self.shared.tell(Told::Step(Step { change, subject: subject.into(), fields, site: self.site.clone() }));
+        let call = CallKey { branch: self.branch.path.clone(), call: self.ordinal };
+        let (subject, site) = (subject.into(), self.site.clone());
+        self.shared.tell(Told::Step(Step { change, subject, fields, site, call: Some(call) }));
     }
 
     /// Logs a line for the playbook.

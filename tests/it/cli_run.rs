@@ -48,6 +48,11 @@ fn onboarding_ends_well_and_a_second_time_nothing_is_written() {
     assert_eq!((named("run_started"), named("run_finished")), (3, 3));
     let asked: u64 = runs.iter().map(|run| run["requests"].as_u64().unwrap()).sum();
     assert!(named("operation") as u64 >= asked, "each request is told, and what the host answers itself");
+    for step in events.iter().filter(|event| event["event"] == "step") {
+        let call = format!("{}:", step["call"].as_str().unwrap());
+        let mut own = events.iter().filter(|event| event["event"] == "operation" && event["run"] == step["run"]);
+        assert!(own.any(|operation| operation["key"].as_str().unwrap().starts_with(&call)), "{step}");
+    }
 
     let second = project.run(&format!("{ONBOARD} --json")).json();
     for (before, after) in runs.iter().zip(second["runs"].as_array().unwrap()) {

@@ -43,7 +43,7 @@ fn opening(id: &str, customer: &str) -> Opening {
 
 fn step(number: u32) -> Entry {
     let subject = format!("space \"{number}\", {}", "which has a long name of its own ".repeat(8));
-    Entry::Step(Step { change: Change::Created, subject, fields: Vec::new(), site: None })
+    Entry::Step(Step { change: Change::Created, subject, fields: Vec::new(), site: None, call: None })
 }
 
 async fn written(journal: &Journal, id: &str) -> RunLog {
