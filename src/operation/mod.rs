@@ -9,6 +9,7 @@ mod bundle;
 mod key;
 mod outcome;
 mod recorded;
+mod repeat;
 pub mod secret;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,7 @@ use super::credentials::{Access, Credentials};
 use super::disclosed::Disclosed;
 use super::limiter::{Limiter, Quota};
 use super::payload::Payload as Sendable;
-use super::retry::{Attempts, Remedy, RetryPolicy, Setback, is_harmless_to_repeat};
+use super::retry::{Attempts, Remedy, RetryPolicy, Setback};
 use super::tokens::Tokens;
 use super::transport::{Incoming, Outgoing, Transport};
 use crate::contract::{Published, Tier, contract, replace_secrets};
@@ -106,7 +106,7 @@ impl<T: Transport> Client<T> {
         let base = self.settings.addresses.base(&host.name())?;
         let mut secrets = Disclosed::of(request, &*self.settings.secrets).await?;
         let prepared = self.prepare(operation, request, base, &secrets)?;
-        let harmless = is_harmless_to_repeat(operation.effect, request);
+        let harmless = request.is_harmless_to_repeat(operation.effect);
         let mut attempts =
             Attempts::new(&self.settings.retry, &self.settings.random, harmless, operation.effect.is_write());
         loop {

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use http::Method;
-use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::operation::{Body, Effect, Failure, FailureKind, Request};
+use crate::operation::{Failure, FailureKind};
 use crate::surroundings::Random;
 
 /// How long and how often a request is tried.
@@ -67,31 +65,6 @@ impl Setback {
     pub(super) fn last(failure: Failure) -> Self {
         Self { failure, remedy: Remedy::None }
     }
-}
-
-/// Whether sending a request a second time changes nothing that the first did not.
-///
-/// Reads and probes are. `PUT` and `DELETE` are by HTTP's own rules. A `PATCH` is when it only sets fields to given values: Qlik's
-/// JSON Patch dialect also has words that add, renew or move. Everything else, creates above all, is not.
-pub(super) fn is_harmless_to_repeat(effect: Effect, request: &Request) -> bool {
-    match effect {
-        Effect::Read | Effect::Probe => true,
-        Effect::Create | Effect::Act => false,
-        Effect::Update | Effect::Delete => match request.method {
-            Method::PUT | Method::DELETE => true,
-            Method::PATCH => match &request.body {
-                Body::Json(Value::Array(changes)) => changes.iter().all(sets_a_field),
-                Body::Json(Value::Object(_)) => true,
-                _ => false,
-            },
-            _ => false,
-        },
-    }
-}
-
-fn sets_a_field(change: &Value) -> bool {
-    let word = change.get("op").or_else(|| change.get("Op")).and_then(Value::as_str).unwrap_or_default();
-    ["replace", "set", "unset", "remove-value"].iter().any(|harmless| word.eq_ignore_ascii_case(harmless))
 }
 
 /// The attempts at one request.
