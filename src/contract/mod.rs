@@ -8,6 +8,7 @@
 mod amendments;
 mod check;
 mod fault;
+mod natural_keys;
 mod published;
 mod route;
 mod schema;
@@ -24,12 +25,14 @@ use http::Method;
 
 use crate::operation::Effect;
 pub use check::{Asked, Sent, Strictness};
+pub use natural_keys::{FileKey, LookUp, NaturalKey, Repeat, Same};
 pub use published::{BodyFacts, BodyKind, Paging, Parameter, ParameterPlace, Published, Role, Tier};
 pub use route::PathVars;
 pub use secrets::replace_secrets;
 pub use violation::{Place, Violation};
 
 use amendments::Amendments;
+use natural_keys::NaturalKeys;
 use route::Routes;
 use schema::{Lazy, Named};
 use secrets::Secrets;
@@ -72,6 +75,7 @@ pub struct Contract {
     components: OnceLock<Option<Text>>,
     named: OnceLock<Named>,
     secrets: OnceLock<Secrets>,
+    natural_keys: OnceLock<NaturalKeys>,
 }
 
 /// An operation that is found at once and read when somebody asks for its facts.
@@ -97,6 +101,7 @@ impl Contract {
             components: OnceLock::new(),
             named: OnceLock::new(),
             secrets: OnceLock::new(),
+            natural_keys: OnceLock::new(),
         };
         // Everything behind the paths is left alone until a schema is wanted.
         for (path, item) in document.open("paths").into_iter().flat_map(Text::members) {
@@ -138,6 +143,10 @@ impl Contract {
 
     fn secrets(&self) -> &Secrets {
         self.secrets.get_or_init(secrets::read)
+    }
+
+    fn natural_keys(&self) -> &NaturalKeys {
+        self.natural_keys.get_or_init(natural_keys::read)
     }
 
     /// The shared response that `reference` names.

@@ -238,9 +238,19 @@ impl Schema {
         self.properties.iter().map(|(name, schema)| (*name, schema))
     }
 
+    /// Whether some value of the schema can have something at `pattern`: members by name, `*` for any item or member,
+    /// `**` for anything at any depth.
     #[cfg(test)]
-    pub(super) fn has_open_members(&self) -> bool {
-        matches!(self.additional, Additional::Like(_) | Additional::Any)
+    pub(super) fn leads(&self, pattern: &[&str]) -> bool {
+        let schema = self.resolved();
+        let Some((first, rest)) = pattern.split_first() else { return true };
+        let open = matches!(schema.additional, Additional::Like(_) | Additional::Any);
+        let further = match *first {
+            "**" => true,
+            "*" => schema.items.as_ref().is_some_and(|items| items.leads(rest)) || open,
+            name => schema.property(name).is_some_and(|property| property.leads(rest)),
+        };
+        further || schema.all_of.iter().chain(&schema.any_of).any(|part| part.leads(pattern))
     }
 
     /// Adds the names of all members known here or in any part this is composed of. `false` when a part leaves its
