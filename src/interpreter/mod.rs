@@ -4,12 +4,15 @@
 
 mod live;
 mod locals;
+mod looked_up;
 mod organization;
 mod permitted;
 mod registered;
 mod sandbox;
 mod settlement;
+mod shown;
 mod timed;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -21,6 +24,7 @@ use crate::operation::{Failure, Key, Operation, Outcome};
 
 pub use live::Live;
 pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
+pub use looked_up::{LookedUp, PATIENCE};
 pub use organization::{IdentitySource, Organization};
 pub use permitted::{PermitError, Permits, Permitted};
 pub use registered::{Enrolment, License, Registered};

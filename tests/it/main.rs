@@ -22,6 +22,7 @@ mod layers;
 mod live;
 mod live_embedded;
 mod live_http;
+mod looked_up;
 mod playbook;
 mod project;
 mod readme;

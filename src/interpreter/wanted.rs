@@ -1,0 +1,133 @@
+//! What a request asks to be there, and how to recognise it.
+
+use serde_json::{Map, Value};
+
+use super::shown::{Shown, shows};
+use crate::contract::{NaturalKey, Same};
+use crate::operation::{Body, Content, Part, secret};
+
+/// One thing that a request asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Wanted {
+    /// Its fields.
+    pub(super) document: Value,
+    file: Option<File>,
+}
+
+/// The zip that a form carries.
+#[derive(Clone, Debug, PartialEq)]
+struct File {
+    /// What the zip holds, by its name.
+    name: Option<String>,
+    /// `None` where it cannot be known without reading the file.
+    md5: Option<String>,
+}
+
+/// The things that a request asks for, when it holds all that makes them recognisable by `key`.
+pub(super) fn wanted(key: &NaturalKey, body: &Body) -> Option<Vec<Wanted>> {
+    let (document, file) = match body {
+        Body::Json(document) => (document.clone(), None),
+        Body::Multipart(parts) => {
+            let file = key.file.as_ref().and_then(|file| parts.iter().find(|part| part.name == file.part));
+            (form(parts), file.map(File::of))
+        }
+        Body::Empty | Body::File { .. } => return None,
+    };
+    let documents = match &key.each {
+        Some(each) => document.pointer(each)?.as_array()?.clone(),
+        None => vec![document],
+    };
+    let complete = |document: &Value| key.same.iter().all(|same| value(same, &same.request, document).is_some());
+    if documents.is_empty() || !documents.iter().all(complete) || (key.file.is_some() && file.is_none() && named(key)) {
+        return None;
+    }
+    Some(documents.into_iter().map(|document| Wanted { document, file: file.clone() }).collect())
+}
+
+/// Whether the file tells which thing it is.
+fn named(key: &NaturalKey) -> bool {
+    key.file.as_ref().is_some_and(|file| file.name.is_some())
+}
+
+/// What a form says in its JSON parts; an object among them says it of the thing itself.
+fn form(parts: &[Part]) -> Value {
+    let mut fields = Map::new();
+    for part in parts {
+        match &part.content {
+            Content::Json(Value::Object(members)) => fields.extend(members.clone()),
+            Content::Json(value) => {
+                fields.insert(part.name.clone(), value.clone());
+            }
+            Content::File { .. } | Content::Bundle(_) => {}
+        }
+    }
+    Value::Object(fields)
+}
+
+/// What stands at `pointer`, or what it is when nothing is said. A secret makes nothing recognisable.
+fn value<'d>(same: &'d Same, pointer: &str, document: &'d Value) -> Option<&'d Value> {
+    let said = document.pointer(pointer).filter(|value| !value.is_null());
+    said.or(same.default.as_ref()).filter(|value| secret::name(value).is_none())
+}
+
+impl Wanted {
+    /// Whether `item` has its natural key, exactly.
+    pub(super) fn is(&self, key: &NaturalKey, item: &Value) -> bool {
+        let same = key.same.iter().all(|same| {
+            let wanted = value(same, &same.request, &self.document);
+            wanted.is_some() && wanted == value(same, &same.item, item)
+        });
+        let named = match (key.file.as_ref().and_then(|file| file.name.as_ref()), &self.file) {
+            (Some(field), Some(file)) => {
+                let held = item.pointer(field).and_then(Value::as_str);
+                let held = held.map(|name| name.strip_suffix(".qext").unwrap_or(name));
+                held.is_some() && held == file.name.as_deref()
+            }
+            (Some(_), None) => false,
+            (None, _) => true,
+        };
+        same && named
+    }
+
+    /// Whether `item` shows all the rest that was asked for.
+    pub(super) fn shows(&self, key: &NaturalKey, item: &Value) -> Shown {
+        let content = match (&key.file, &self.file) {
+            (Some(field), Some(file)) => {
+                let wanted = file.md5.as_deref().map_or(Value::Null, Value::from);
+                match item.pointer(&field.md5) {
+                    Some(held) if !wanted.is_null() => shows(&wanted, held),
+                    _ => Shown::Untold,
+                }
+            }
+            _ => Shown::So,
+        };
+        content.max(shows(&self.document, item))
+    }
+
+    /// The parameters that narrow the list.
+    pub(super) fn query(&self, key: &NaturalKey) -> Vec<(String, String)> {
+        let text = |pointer: &String| self.document.pointer(pointer).and_then(Value::as_str);
+        let plain = key.query.iter().filter_map(|(name, pointer)| Some((name.clone(), text(pointer)?.to_owned())));
+        // A SCIM filter writes texts as JSON does (RFC 7644, section 3.4.2.2).
+        let filter = key.filter.iter().filter_map(|(field, pointer)| {
+            Some(("filter".to_owned(), format!("{field} eq {}", Value::from(text(pointer)?))))
+        });
+        plain.chain(filter).collect()
+    }
+}
+
+impl File {
+    fn of(part: &Part) -> Self {
+        let sent = part.file_name.as_deref().map(|name| name.strip_suffix(".zip").unwrap_or(name).to_owned());
+        match &part.content {
+            Content::Bundle(bundle) => {
+                // The `.qext` file at its top names a theme or an extension, whatever the zip is called.
+                let tops = bundle.files().filter_map(|(path, _)| path.strip_suffix(".qext"));
+                let mut tops = tops.filter(|name| !name.contains('/'));
+                let own = tops.next().filter(|_| tops.next().is_none()).map(str::to_owned);
+                Self { name: own.or(sent), md5: bundle.zip_md5().ok() }
+            }
+            Content::File { .. } | Content::Json(_) => Self { name: sent, md5: None },
+        }
+    }
+}
