@@ -29,7 +29,7 @@ pub(super) fn wanted(key: &NaturalKey, body: &Body) -> Option<Vec<Wanted>> {
         Body::Json(document) => (document.clone(), None),
         Body::Multipart(parts) => {
             let file = key.file.as_ref().and_then(|file| parts.iter().find(|part| part.name == file.part));
-            (form(parts), file.map(File::of))
+            (form(parts.iter().filter(|part| part.file_name.is_none())), file.map(File::of))
         }
         Body::Empty | Body::File { .. } => return None,
     };
@@ -50,7 +50,7 @@ fn named(key: &NaturalKey) -> bool {
 }
 
 /// What a form says in its JSON parts; an object among them says it of the thing itself.
-fn form(parts: &[Part]) -> Value {
+fn form<'p>(parts: impl Iterator<Item = &'p Part>) -> Value {
     let mut fields = Map::new();
     for part in parts {
         match &part.content {
@@ -121,13 +121,19 @@ impl File {
         let sent = part.file_name.as_deref().map(|name| name.strip_suffix(".zip").unwrap_or(name).to_owned());
         match &part.content {
             Content::Bundle(bundle) => {
-                // The `.qext` file at its top names a theme or an extension, whatever the zip is called.
-                let tops = bundle.files().filter_map(|(path, _)| path.strip_suffix(".qext"));
-                let mut tops = tops.filter(|name| !name.contains('/'));
-                let own = tops.next().filter(|_| tops.next().is_none()).map(str::to_owned);
-                Self { name: own.or(sent), md5: bundle.zip_md5().ok() }
+                Self { name: named_by(bundle.files().map(|(path, _)| path)).or(sent), md5: bundle.zip_md5().ok() }
+            }
+            // A record names the files of a bundle.
+            Content::Json(Value::Object(files)) => {
+                Self { name: named_by(files.keys().map(String::as_str)).or(sent), md5: None }
             }
             Content::File { .. } | Content::Json(_) => Self { name: sent, md5: None },
         }
     }
+}
+
+/// The one `.qext` file at the top names a theme or an extension, whatever its zip is called.
+fn named_by<'f>(files: impl Iterator<Item = &'f str>) -> Option<String> {
+    let mut tops = files.filter_map(|path| path.strip_suffix(".qext")).filter(|name| !name.contains('/'));
+    tops.next().filter(|_| tops.next().is_none()).map(str::to_owned)
 }

@@ -15,8 +15,8 @@ use tenantry::contract::contract;
 use tenantry::interpreter::{Embedded, Interpreter, LookedUp, Settlement};
 use tenantry::operation::secret::SecretStore as _;
 use tenantry::operation::{
-    Body, Bundle, Call, Content, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Part, Payload, Request,
-    Response,
+    Body, Bundle, Call, Content, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Part, Payload,
+    RecordedOperation, Request, Response,
 };
 use tenantry::sandbox::{self, Sandbox};
 use tenantry::store::Vault;
@@ -113,6 +113,9 @@ impl World {
         };
         assert_eq!(self.clock.now(), since, "what is found is believed at once");
         assert_eq!(found.status, answer.status, "{}", operation.id);
+        // A record of the operation tells the same.
+        let restored = RecordedOperation::from(operation).restore();
+        assert_eq!(self.settle_since(&restored, since).await, Ok(Settlement::Performed(found.clone())));
         found
     }
 }
