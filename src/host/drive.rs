@@ -210,6 +210,8 @@ pub(super) async fn drive(
     if let Some(Ending::TimedOut(limit)) = *ending.borrow() {
         session.time_out(limit);
     }
+    // What the branches of a `parallel` did was told in the order in which they were answered.
+    changes.sort_by(|one: &Step, other| one.call.cmp(&other.call));
     Driven { output: session.finish(), counts, changes }
 }
 

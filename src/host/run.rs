@@ -36,7 +36,7 @@ pub struct RunReport {
     pub reads: u32,
     /// Requests that made, changed, removed or set in motion something.
     pub writes: u32,
-    /// What was made, changed or removed, in order.
+    /// What was made, changed or removed, in the order of the program.
     pub changes: Vec<Step>,
     /// What the playbook put out.
     pub output: Map<String, Value>,

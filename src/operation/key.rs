@@ -1,3 +1,4 @@
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -20,12 +21,33 @@ pub struct Key {
 }
 
 /// The name of one host call within its run: what the keys of its operations begin with. Written `2[0].3`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// They are in the order of the program: what a `parallel` does comes after what stands before it and before what stands
+/// after it, element by element, whichever was faster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CallKey {
     /// From the root to the branch that made it; empty in the root.
     pub branch: Vec<BranchStep>,
     /// Which host call of the branch, counted from 0.
     pub call: u32,
+}
+
+impl CallKey {
+    fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.branch.iter().flat_map(|step| [step.call, step.index]).chain([self.call])
+    }
+}
+
+impl Ord for CallKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.numbers().cmp(other.numbers())
+    }
+}
+
+impl PartialOrd for CallKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// One step down the tree of branches.
@@ -173,6 +195,14 @@ mod tests {
         for text in ["", "2[0]", "2.3", "a", "2[0].3:createSpace#0"] {
             assert!(serde_json::from_value::<CallKey>(text.into()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn calls_are_in_the_order_of_the_program() {
+        let order = ["0", "2", "2[0].0", "2[0].3", "2[0].3[1].7", "2[0].4", "2[1].0", "2[10].0", "3", "10"];
+        let call = |text: &&str| format!("{text}:x#0").parse::<Key>().unwrap().call_key();
+        let calls: Vec<CallKey> = order.iter().map(call).collect();
+        assert!(calls.is_sorted() && calls.windows(2).all(|two| two[0] != two[1]));
     }
 
     #[test]

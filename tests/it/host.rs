@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{Thread, current, park};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -14,8 +15,8 @@ use tenantry::operation::{Effect, Failure, FailureKind};
 use tenantry::playbook::{Call, ScriptError};
 use tenantry::sandbox::{Sandbox, Settings};
 use tenantry::store::{State, Vault};
-use tenantry::surroundings::SystemClock;
-use tenantry::{Customer, Event, Host, HostBuilder, LocalOperation, RunReport, RunStatus};
+use tenantry::surroundings::{Clock, RuntimeClock, SystemClock};
+use tenantry::{Change, Customer, Event, Host, HostBuilder, LocalOperation, RunReport, RunStatus, Step};
 use tokio::sync::{Notify, oneshot};
 
 fn builder(folder: &tempfile::TempDir) -> HostBuilder {
@@ -267,4 +268,50 @@ fn a_failure_that_ends_the_run_is_not_caught_and_is_its_error() {
         (Some("  try { ask(); } catch { }"), Some("crm.ask"))
     );
     assert_eq!(error.failure.unwrap().kind, FailureKind::Cancelled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_reported_in_the_order_of_the_program_whichever_branch_was_faster() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T08:00:00Z".parse().unwrap()));
+    let host = builder(&folder)
+        .clock(clock)
+        .functions(|engine| {
+            let make = |context: rhai::NativeCallContext, seconds: i64| -> Result<(), ScriptError> {
+                let mut call = Call::begin(&context, "make")?;
+                call.ask_local("crm.make", Effect::Create, "the CRM", json!(seconds))?;
+                call.step(Change::Created, format!("entry {seconds}"), Vec::new());
+                Ok(())
+            };
+            engine.register_fn("make", make);
+        })
+        .operation(LocalOperation::new("crm.make", Effect::Create, |seconds| async move {
+            tokio::time::sleep(Duration::from_secs(seconds.as_u64().unwrap())).await;
+            Ok(json!(null))
+        }))
+        .build()
+        .unwrap();
+    let source = "make(9); parallel([5, 3, 4], |n| { make(n); make(10 - n); }); make(1);";
+    let playbook = host.playbook_from_text("playbooks/test.rhai", source).unwrap();
+    let mut run = host.run(&playbook, &customer(), "sandbox");
+    let events = run.events();
+    let report = run.run_here(&host.local_runtime()).await;
+    let steps = |step: &Step| (step.subject.clone(), step.call.as_ref().unwrap().to_string());
+    let told: Vec<_> = events
+        .filter_map(|event| async move { if let Event::Step { step, .. } = event { Some(step.subject) } else { None } })
+        .collect()
+        .await;
+    assert_eq!(told[..3], ["entry 9", "entry 3", "entry 4"], "as it happens: the fastest first");
+    let changes: Vec<_> = report.changes.iter().map(steps).collect();
+    let expected = [
+        ("entry 9", "0"),
+        ("entry 5", "1[0].0"),
+        ("entry 5", "1[0].1"),
+        ("entry 3", "1[1].0"),
+        ("entry 7", "1[1].1"),
+        ("entry 4", "1[2].0"),
+        ("entry 6", "1[2].1"),
+        ("entry 1", "2"),
+    ];
+    assert_eq!(changes, expected.map(|(subject, call)| (subject.to_owned(), call.to_owned())));
 }
