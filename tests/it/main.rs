@@ -18,6 +18,7 @@ mod functions_stock;
 mod functions_tenants;
 mod host;
 mod journal;
+mod journaled;
 mod layers;
 mod live;
 mod live_embedded;
