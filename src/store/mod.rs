@@ -22,7 +22,7 @@ pub(crate) use vault::plain_name;
 pub use commit::{CommitHook, Verdict};
 pub use fingerprint::Fingerprints;
 pub use journal::{
-    Ending, Entry, Journal, JournalError, Logged, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
+    Ending, Entry, Journal, JournalError, Logged, Mentions, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
 };
 pub use keys::{KeyPair, KeySize, Keys};
 pub use lease::{Held, Lease, LeaseError, Leases};
