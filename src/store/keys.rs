@@ -12,7 +12,6 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::source::blocking;
 use super::vault::plain_name;
 use super::{Vault, VaultError, certificate};
 use crate::operation::secret::SecretStore as _;
@@ -95,7 +94,7 @@ impl Keys {
         let key = if let Some(key) = self.find(&key_name).await? {
             key
         } else {
-            let made = blocking(move || make_key(size)).await.map_err(|why| broken(name, why))?;
+            let made = self.vault.off_thread(move || make_key(size)).await.map_err(|why| broken(name, why))?;
             created = self.vault.store_new(&key_name, made).await?;
             self.vault.text(&key_name).await?
         };
@@ -138,7 +137,7 @@ impl Keys {
             let _ = write!(text, "{byte:02x}");
             text
         });
-        let signed = blocking(move || sign(&key, &message)).await.map_err(|why| broken(name, why))?;
+        let signed = self.vault.off_thread(move || sign(&key, &message)).await.map_err(|why| broken(name, why))?;
         let secret = format!("jwt/{name}/{digest}");
         self.vault.keep(&secret, signed);
         Ok(secret)

@@ -6,11 +6,11 @@
 mod certificate;
 mod commit;
 mod durable;
-mod fingerprint;
 mod journal;
 mod keys;
 mod lease;
 mod registry;
+mod shared;
 mod source;
 mod state;
 mod vault;
@@ -20,13 +20,13 @@ pub(crate) use source::blocking;
 pub(crate) use vault::plain_name;
 
 pub use commit::{CommitHook, Verdict};
-pub use fingerprint::Fingerprints;
 pub use journal::{
-    Ending, Entry, Journal, JournalError, Logged, Mentions, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
+    Ending, Entry, Journal, JournalError, Logged, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
 };
 pub use keys::{KeyPair, KeySize, Keys};
 pub use lease::{Held, Lease, LeaseError, Leases};
 pub use registry::{Intent, Registry, RegistryError, Tenant};
+pub use shared::SharedSink;
 pub use source::{CommandLimits, Environment, SecretSource};
 pub use state::{FORMAT, State, StateError};
 pub use vault::{Sink, Vault, VaultError};

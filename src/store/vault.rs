@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::OnceCell;
 
 use super::source::blocking;
-use super::{CommandLimits, Environment, SecretSource, durable};
+use super::{CommandLimits, Environment, SecretSource, SharedSink, durable};
 use crate::operation::secret::SecretStore;
 use crate::operation::{Failure, FailureKind};
 
@@ -42,6 +42,8 @@ pub enum Sink {
     Folder(PathBuf),
     /// Nowhere: they live as long as the vault.
     Memory,
+    /// Into memory that several vaults share, one after the other or side by side.
+    Shared(SharedSink),
 }
 
 /// A secret cannot be had or kept.
@@ -222,10 +224,19 @@ impl Vault {
 
     /// The text of a secret that an earlier run made into the sink.
     pub(crate) async fn made(&self, name: &str) -> Result<Option<SecretString>, VaultError> {
-        let Sink::Folder(folder) = &self.0.sink else { return Ok(None) };
+        let folder = match &self.0.sink {
+            Sink::Folder(folder) => folder,
+            Sink::Memory => return Ok(None),
+            Sink::Shared(shared) => return Ok(shared.get(name)),
+        };
         let path = folder.join(file_name(name));
         let name = name.to_owned();
         blocking(move || read_made(&path).map_err(|source| VaultError::Sink { name, path, source })).await
+    }
+
+    /// Does work that takes long where it holds up nobody; in a simulation at once, so that no thread decides the order.
+    pub(super) async fn off_thread<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        if matches!(self.0.sink, Sink::Shared(_)) { work() } else { blocking(work).await }
     }
 
     /// Makes a secret durable in the sink, in place of one of the same name.
@@ -233,6 +244,9 @@ impl Vault {
     /// # Errors
     /// When the sink cannot be written.
     pub async fn store(&self, name: &str, text: SecretString) -> Result<(), VaultError> {
+        if let Sink::Shared(shared) = &self.0.sink {
+            return shared.put(name, text).map_err(|source| unshared(name, source));
+        }
         self.write(name, text, |path, bytes| durable::replace(path, bytes).map(|()| true)).await.map(|_| ())
     }
 
@@ -246,6 +260,9 @@ impl Vault {
             let vacant = !kept.contains_key(name);
             kept.entry(name.to_owned()).or_insert(text);
             return Ok(vacant);
+        }
+        if let Sink::Shared(shared) = &self.0.sink {
+            return shared.put_new(name, text).map_err(|source| unshared(name, source));
         }
         self.write(name, text, durable::create_new).await
     }
@@ -275,6 +292,10 @@ impl Vault {
         crate::suggest::nearest(name, sources.keys().map(String::as_str).filter(|name| plain_name(name)))
             .map(str::to_owned)
     }
+}
+
+fn unshared(name: &str, source: io::Error) -> VaultError {
+    VaultError::Sink { name: name.to_owned(), path: PathBuf::from(":memory:"), source }
 }
 
 /// Made secrets must not slip into the project's repository.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -11,7 +12,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tenantry::operation::secret::SecretStore as _;
-use tenantry::store::{CommandLimits, KeySize, Keys, SecretSource, Sink, Vault};
+use tenantry::store::{CommandLimits, CommitHook, KeySize, Keys, SecretSource, SharedSink, Sink, Vault, Verdict};
 use tenantry::surroundings::{Clock, RuntimeClock};
 
 const CANARY: &str = "canary-7f3a-never-shown";
@@ -220,4 +221,48 @@ async fn a_signed_token_is_a_secret_that_its_certificate_verifies() {
         jsonwebtoken::decode::<Value>(&token, &key, &validation).unwrap();
     }
     assert!(keys.sign("nobody", "k", &claims).await.is_err());
+}
+
+#[tokio::test]
+async fn a_shared_sink_outlives_the_vaults_on_it() {
+    let sink = SharedSink::default();
+    let vault =
+        |sink: &SharedSink| Vault::new(Arc::new(BTreeMap::new()), Sink::Shared(sink.clone()), CommandLimits::default());
+    let first = vault(&sink);
+    first.store("made", CANARY.into()).await.unwrap();
+    assert!(!first.store_new("made", "other".into()).await.unwrap());
+    first.keep("kept", CANARY.into());
+    let second = vault(&sink);
+    assert_eq!(text(&second, "made").await.unwrap(), CANARY);
+    assert!(text(&second, "kept").await.is_err(), "what is only kept in memory ends with its vault");
+    assert_eq!(text(&vault(&sink.copy()), "made").await.unwrap(), CANARY);
+    assert!(!format!("{second:?}").contains(CANARY));
+}
+
+/// A process that dies, or whose disk is full, before its second write.
+struct Second(AtomicU32, Verdict);
+
+impl CommitHook for Second {
+    fn before(&self) -> Verdict {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 0 { Verdict::Go } else { self.1 }
+    }
+
+    fn after(&self) -> Verdict {
+        Verdict::Go
+    }
+}
+
+#[tokio::test]
+async fn a_shared_sink_keeps_nothing_of_a_dead_process_or_on_a_full_disk() {
+    for verdict in [Verdict::Dead, Verdict::Full] {
+        let sink = SharedSink::default();
+        let seen = sink.as_process(Arc::new(Second(AtomicU32::new(0), verdict)));
+        let vault = Vault::new(Arc::new(BTreeMap::new()), Sink::Shared(seen), CommandLimits::default());
+        vault.store("one", "1".into()).await.unwrap();
+        vault.store("two", "2".into()).await.unwrap_err();
+        vault.store_new("three", "3".into()).await.unwrap_err();
+        let other = Vault::new(Arc::new(BTreeMap::new()), Sink::Shared(sink), CommandLimits::default());
+        assert_eq!(text(&other, "one").await.unwrap(), "1");
+        assert!(text(&other, "two").await.is_err() && text(&other, "three").await.is_err());
+    }
 }
