@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use jiff::{SignedDuration, Timestamp};
 
 use super::dispatch;
 use super::faults::{Arrival, Fault, Served};
@@ -14,6 +15,9 @@ use super::store::Change;
 
 /// How many changes are remembered for reads of what was there before.
 const REMEMBERED: usize = 64;
+
+/// For how long a change may be missed by reads: nothing of the cloud lags further behind.
+const LAG: SignedDuration = SignedDuration::from_secs(8);
 
 impl Sandbox {
     /// Answers one request as [`handle`](Self::handle) does, unless a fault of the settings strikes it. `None` says that
@@ -111,12 +115,13 @@ impl Work {
 pub(super) struct History(VecDeque<Past>);
 
 struct Past {
+    at: Timestamp,
     before: State,
     scopes: Vec<Scope>,
 }
 
 impl History {
-    pub(super) fn note(&mut self, before: State, changes: &[Change]) {
+    pub(super) fn note(&mut self, at: Timestamp, before: State, changes: &[Change]) {
         let mut scopes = Vec::new();
         for change in changes {
             if let Change::Document { scope, .. } = change
@@ -128,12 +133,12 @@ impl History {
         if self.0.len() == REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(Past { before, scopes });
+        self.0.push_back(Past { at, before, scopes });
     }
 
-    pub(super) fn before(&self, scope: &Scope, user: Option<&str>, changes: usize) -> Option<State> {
+    pub(super) fn before(&self, now: Timestamp, scope: &Scope, user: Option<&str>, changes: usize) -> Option<State> {
         let there = |past: &&Past| user.is_none_or(|user| past.before.get(scope, "users", user).is_some());
         let touching = self.0.iter().rev().filter(|past| past.scopes.contains(scope)).take(changes);
-        touching.take_while(there).last().map(|past| past.before.clone())
+        touching.take_while(|past| past.at + LAG > now).take_while(there).last().map(|past| past.before.clone())
     }
 }

@@ -50,7 +50,8 @@ pub enum Fault {
     },
     /// Its token is not taken any more (401); a request without one goes well.
     Expired,
-    /// It reads what was there before the last changes of its tenant; a request that is not a read goes well.
+    /// It reads what was there before the last changes of its tenant, as far as they are not older than the cloud lags
+    /// behind (8 seconds); a request that is not a read goes well.
     Stale {
         /// How many changes are not seen.
         changes: usize,
@@ -201,7 +202,7 @@ impl Touched {
                 scope: scope.clone(),
                 collection: collection.to_string(),
                 id: id.to_string(),
-                subject: subject(&document),
+                subject: subject(id, &document),
                 how,
             });
         }
@@ -209,11 +210,12 @@ impl Touched {
     }
 }
 
-/// What tells a document from others of its collection, whatever its id is.
-fn subject(document: &Document) -> String {
+/// What tells a document from others of its collection, whatever its id is; the id where nothing else does.
+fn subject(id: &str, document: &Document) -> String {
     const FIELDS: [&str; 7] = ["subject", "name", "origin", "provider", "assigneeId", "spaceId", "type"];
     let told = FIELDS.iter().filter_map(|field| document.get(*field)?.as_str());
-    told.collect::<Vec<&str>>().join(" ")
+    let told = told.collect::<Vec<&str>>().join(" ");
+    if told.is_empty() { id.to_owned() } else { told }
 }
 
 /// A fault in one word: `refused:403:HTTP-403`, `limited:3`, `failed:503`, `failed-done:503`, `lost`, `lost-done`,

@@ -52,6 +52,25 @@ pub struct Rates {
     pub late: f64,
 }
 
+impl Rates {
+    /// All of them so many times as high.
+    #[must_use]
+    pub fn times(self, factor: f64) -> Self {
+        Self {
+            refused: self.refused * factor,
+            limited: self.limited * factor,
+            storms: self.storms * factor,
+            failed: self.failed * factor,
+            failed_done: self.failed_done * factor,
+            lost: self.lost * factor,
+            lost_done: self.lost_done * factor,
+            expired: self.expired * factor,
+            stale: self.stale * factor,
+            late: self.late * factor,
+        }
+    }
+}
+
 /// How many requests in a row a storm of 429s takes.
 pub const STORM: u64 = 6;
 

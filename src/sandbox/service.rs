@@ -134,9 +134,9 @@ impl Sandbox {
         Self::around(self.snapshot(), Settings { faults: None, ..self.shared.settings.clone() }, None)
     }
 
-    /// What was there before the last `changes` of this scope, as far back as it is kept and the user was there.
+    /// What was there before the last `changes` of this scope, as far back as the cloud lags and the user was there.
     pub(super) fn earlier(&self, scope: &Scope, user: Option<&str>, changes: usize) -> Option<State> {
-        self.inner().history.before(scope, user, changes)
+        self.inner().history.before(self.now(), scope, user, changes)
     }
 
     /// The same sandbox on another road: requests through this handle meet these faults in place of those of the
@@ -239,7 +239,7 @@ impl Sandbox {
             if let Some((later, changes)) = outcome.changed {
                 if self.shared.remembers.load(Ordering::Relaxed) {
                     touched = Touched::all(&state, &changes);
-                    inner.history.note(state, &changes);
+                    inner.history.note(self.now(), state, &changes);
                 }
                 inner.latest = later;
                 inner.made += 1;

@@ -170,6 +170,21 @@ async fn a_stale_read_shows_what_was_there_before() {
 }
 
 #[tokio::test]
+async fn what_was_done_some_seconds_ago_is_shown_to_all() {
+    let struck = Struck::listed(&[(1, "stale:5"), (2, "stale:5")]);
+    struck.cloud.post(&struck.host, "/api/v1/spaces", json!({"name": "One", "type": "shared"}));
+    struck.cloud.clock.forward(Duration::from_secs(5));
+    struck.cloud.post(&struck.host, "/api/v1/spaces", json!({"name": "Two", "type": "shared"}));
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let (_, _, body) = in_process(&struck, &Method::GET, "/api/v1/spaces", &Value::Null).await.unwrap();
+        seen.push(names(&body));
+        struck.cloud.clock.forward(Duration::from_secs(4));
+    }
+    assert_eq!(seen, [vec![], vec!["One".to_owned()]]);
+}
+
+#[tokio::test]
 async fn a_stale_write_works_on_what_is_there() {
     let struck = Struck::listed(&[(1, "stale:5")]);
     struck.cloud.post(&struck.host, "/api/v1/spaces", json!({"name": "One", "type": "shared"}));
