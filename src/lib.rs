@@ -19,7 +19,6 @@
 pub mod contract;
 pub mod event;
 pub mod functions;
-pub mod history;
 mod host;
 pub mod interpreter;
 pub mod operation;
@@ -28,13 +27,13 @@ pub mod project;
 pub mod qlik;
 pub mod render;
 pub mod sandbox;
+pub mod simulate;
 pub mod store;
 mod suggest;
 pub mod surroundings;
 
 pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
-pub use history::{Fate, Figures, History, HistoryError, PastOperation, RunSummary, UsedFile};
 pub use host::{
     BuildError, Cancel, Host, HostBuilder, Listing, Playbook, Run, RunReport, RunStatus, TenantSummary, TenantsError,
     Verdict,
@@ -44,7 +43,7 @@ pub use operation::{Failure, FailureKind, Site};
 pub use playbook::{Diagnostic, MeteredAllocator};
 pub use project::{Customer, InputError, Problem, Project, SETTINGS_FILE};
 pub use sandbox::{OpenError as SandboxError, Sandbox, Settings as SandboxSettings, listen as listen_for_sandbox};
-pub use store::{Ending, Environment, Intent, RunFilter, RunKind, RunRecord, RunState, Tenant};
+pub use store::{Environment, Intent, Tenant};
 
 /// Its Rust is compiled like any other example.
 #[cfg(doctest)]

@@ -1,0 +1,298 @@
+//! Carries plans out and holds their ends against what must be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::canonical::Canonical;
+use super::fate::Fate;
+use super::hearing::Hearing;
+use super::oracle::{self, Finding};
+use super::plan::{Actor, Life, Plan};
+use super::world::{Ended, World, WorldSettings};
+use crate::host::{BuildError, Playbook, RunStatus};
+use crate::playbook::{Diagnostic, Runtime};
+use crate::project::{Customer, InputError, Project};
+use crate::sandbox::{self, Scope};
+use crate::store::{SharedSink, StateError};
+
+/// How many processes an actor starts before it is given up.
+const LIVES: usize = 40;
+
+/// How long an actor waits before it starts the next process: what was under way has arrived by then.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// When a world begins.
+const START: &str = "2026-11-24T08:00:00Z";
+
+/// A playbook and the customers it is run for, all at once.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// The project.
+    pub project: Project,
+    /// The playbook's path in it.
+    pub playbook: PathBuf,
+    /// A customer for each actor; the same one twice makes two runs race for it.
+    pub customers: Vec<Customer>,
+    /// Texts of the secrets that the project names: ones that can be recognized wherever they show up.
+    pub secrets: BTreeMap<String, String>,
+}
+
+/// What a storm needs to know of its case: the playbook, read once, and how all ends when nothing goes wrong.
+pub struct Storm {
+    case: Case,
+    playbook: Playbook,
+    customers: Vec<Customer>,
+    runtime: Runtime,
+    organization: sandbox::Settings,
+    keys: SharedSink,
+    expected: Canonical,
+    /// How many points and requests the run of one customer without harm has.
+    calm: (u64, u64),
+}
+
+/// A storm cannot begin.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StormError {
+    /// The playbook cannot be read.
+    #[error("{0}")]
+    Playbook(Box<Diagnostic>),
+    /// A customer does not fit the playbook.
+    #[error(transparent)]
+    Customer(#[from] InputError),
+    /// There is no memory for a world.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// No host can be made.
+    #[error(transparent)]
+    Host(#[from] BuildError),
+    /// The playbook does not come to its end even when nothing goes wrong.
+    #[error("without faults: {0}")]
+    Calm(String),
+}
+
+/// How a plan ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What must not be; empty when all is right.
+    pub findings: Vec<Finding>,
+    /// What happened, as text: the same for the same plan.
+    pub trace: String,
+    /// The points that each process passed, in the order of their births.
+    pub points: Vec<u64>,
+    /// How many of them died.
+    pub deaths: usize,
+    /// How many requests were made.
+    pub requests: usize,
+}
+
+impl Outcome {
+    /// Whether all is right.
+    #[must_use]
+    pub fn is_right(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+impl Storm {
+    /// Reads the case, and runs it once without faults to know its end.
+    ///
+    /// # Errors
+    /// When the case cannot be run, or does not end well even when nothing goes wrong.
+    pub async fn new(case: Case) -> Result<Self, StormError> {
+        let organization = sandbox::Settings {
+            client_id: Some("simulated-client".to_owned()),
+            client_secret: Some("canary-client-secret-5f1c".to_owned()),
+            license_key: Some("eyJcanary-license-key-77ab".to_owned()),
+            ..sandbox::Settings::default()
+        };
+        let first = World::new(settings(&case, &organization, SharedSink::default(), &Plan::default()))?;
+        let process = first.process(Fate::kind())?;
+        let playbook =
+            process.host().playbook(&case.playbook).map_err(|error| StormError::Playbook(Box::new(error)))?;
+        let customers: Vec<Customer> =
+            case.customers.iter().map(|customer| playbook.admit(customer)).collect::<Result<_, _>>()?;
+        let runtime = process.host().local_runtime();
+        drop(process);
+        let mut storm = Self {
+            case,
+            playbook,
+            customers,
+            runtime,
+            organization,
+            keys: SharedSink::default(),
+            expected: Canonical::of(&sandbox::State::default()),
+            calm: (0, 0),
+        };
+        // The first run makes the key pairs, the second tells how all ends with them in place.
+        storm.calm_run(&first).await?;
+        storm.keys = first.sink().private_keys();
+        storm.organization.seats = Some(seats(&first.sandbox().snapshot()));
+        let second = World::new(storm.settings(&Plan::default()))?;
+        storm.calm = storm.calm_run(&second).await?;
+        storm.expected = Canonical::of(&second.sandbox().snapshot());
+        Ok(storm)
+    }
+
+    /// How all ends when nothing goes wrong.
+    #[must_use]
+    pub fn expected(&self) -> &Canonical {
+        &self.expected
+    }
+
+    /// How many points and how many requests a run without harm has, over all customers.
+    #[must_use]
+    pub fn calm(&self) -> (u64, u64) {
+        self.calm
+    }
+
+    /// How many actors work in it.
+    #[must_use]
+    pub fn actors(&self) -> usize {
+        self.customers.len()
+    }
+
+    /// Each customer once, one after the other.
+    async fn calm_run(&self, world: &World) -> Result<(u64, u64), StormError> {
+        let mut points = 0;
+        for (place, customer) in self.customers.iter().enumerate() {
+            if self.customers[..place].iter().any(|before| before.code() == customer.code()) {
+                continue;
+            }
+            let process = world.process(Fate::kind())?;
+            let ended = process.run(&self.playbook, customer, &self.runtime).await;
+            match ended {
+                Ended::Reported(report) if report.status == RunStatus::Succeeded => {}
+                ended => return Err(StormError::Calm(format!("{}: {ended:?}", customer.code()))),
+            }
+            points += process.fate().points();
+        }
+        Ok((points, world.ledger().served().len() as u64))
+    }
+
+    /// Carries a plan out, and looks at what came of it.
+    ///
+    /// # Errors
+    /// When no world or host can be made.
+    pub async fn weather(&self, plan: &Plan) -> Result<Outcome, StormError> {
+        let hearing = Hearing::begin();
+        let world = World::new(self.settings(plan))?;
+        let calm = Actor::default();
+        let actors = self.customers.iter().enumerate();
+        let acts = actors.map(|(number, customer)| {
+            let actor = plan.actors.get(number).unwrap_or(&calm);
+            self.act(&world, actor, customer)
+        });
+        let mut findings = Vec::new();
+        let (mut points, mut deaths) = (BTreeMap::new(), 0);
+        // Without tokio's budgets: how much of one is left must not depend on what was done before.
+        for act in tokio::task::unconstrained(join_all(acts)).await {
+            let act = act?;
+            points.extend(act.points);
+            deaths += act.deaths;
+            findings.extend(act.finding);
+        }
+        // What is still under way arrives before anybody looks.
+        tokio::time::sleep(PAUSE).await;
+        let logs = hearing.text();
+        drop(hearing);
+        findings.extend(oracle::examine(&world, &self.expected, &logs, &self.secrets()));
+        let mut trace = world.ledger().trace();
+        trace.push_str(&logs);
+        trace.push_str(&oracle::journal(&world));
+        let (points, requests) = (points.into_values().collect(), world.ledger().served().len());
+        Ok(Outcome { findings, trace, points, deaths, requests })
+    }
+
+    /// Starts processes until the customer's playbook has come to its end.
+    async fn act(&self, world: &World, actor: &Actor, customer: &Customer) -> Result<Act, StormError> {
+        let mut act = Act::default();
+        let mut last = String::new();
+        for number in 0..LIVES {
+            let life = actor.lives.get(number).copied().unwrap_or_default();
+            let process = world.process(Fate::of(life))?;
+            let ended = process.run(&self.playbook, customer, &self.runtime).await;
+            act.points.insert(process.number(), process.fate().points());
+            drop(process);
+            match ended {
+                Ended::Reported(report) if report.status == RunStatus::Succeeded => return Ok(act),
+                Ended::Reported(report) => last = format!("{:?}", report.error),
+                Ended::Died => act.deaths += 1,
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        act.finding = Some(Finding::new("stuck", format!("{} after {LIVES} processes: {last}", customer.code())));
+        Ok(act)
+    }
+
+    /// Leaves out of a plan that fails what it does not need to fail.
+    ///
+    /// # Errors
+    /// When no world or host can be made.
+    pub async fn shrink(&self, plan: Plan) -> Result<Plan, StormError> {
+        let mut least = plan;
+        'again: loop {
+            for simpler in least.simpler() {
+                if !self.weather(&simpler).await?.is_right() {
+                    least = simpler;
+                    continue 'again;
+                }
+            }
+            return Ok(least);
+        }
+    }
+
+    /// The plan that kills the first process at this point.
+    #[must_use]
+    pub fn kill_at(&self, point: u64) -> Plan {
+        let mut plan = Plan::calm(1, self.actors());
+        plan.actors[0].lives.push(Life::until(point));
+        plan
+    }
+
+    fn settings(&self, plan: &Plan) -> WorldSettings {
+        settings(&self.case, &self.organization, self.keys.copy(), plan)
+    }
+
+    /// Texts that must not show up anywhere.
+    fn secrets(&self) -> Vec<String> {
+        let organization = [&self.organization.client_secret, &self.organization.license_key];
+        let mut all: Vec<String> = organization.into_iter().flatten().cloned().collect();
+        all.extend(self.case.secrets.values().cloned());
+        all.extend(self.keys.recognizable());
+        // What every token of the sandbox begins with.
+        all.push("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.".to_owned());
+        all
+    }
+}
+
+#[derive(Default)]
+struct Act {
+    points: BTreeMap<u32, u64>,
+    deaths: usize,
+    finding: Option<Finding>,
+}
+
+fn settings(case: &Case, organization: &sandbox::Settings, sink: SharedSink, plan: &Plan) -> WorldSettings {
+    WorldSettings {
+        project: case.project.clone(),
+        seed: plan.seed,
+        start: START.parse().unwrap_or(jiff::Timestamp::UNIX_EPOCH),
+        secrets: case.secrets.clone(),
+        organization: organization.clone(),
+        sink,
+        faults: plan.faults.clone(),
+    }
+}
+
+/// The seats that are taken, by kind: one more would be too many.
+fn seats(state: &sandbox::State) -> BTreeMap<String, i64> {
+    let mut taken = BTreeMap::from([("professional".to_owned(), 0), ("analyzer".to_owned(), 0)]);
+    for (_, seat) in state.collection(&Scope::Organization, "seats").iter() {
+        *taken.entry(seat["type"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+    }
+    taken
+}
