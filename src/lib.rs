@@ -19,6 +19,7 @@
 pub mod contract;
 pub mod event;
 pub mod functions;
+pub mod history;
 mod host;
 pub mod interpreter;
 pub mod operation;
@@ -34,6 +35,7 @@ pub mod surroundings;
 
 pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
+pub use history::{Fate, Figures, History, HistoryError, PastOperation, RunSummary, UsedFile};
 pub use host::{
     BuildError, Cancel, Host, HostBuilder, Listing, Playbook, Run, RunReport, RunStatus, TenantSummary, TenantsError,
     Verdict,
@@ -43,7 +45,7 @@ pub use operation::{Failure, FailureKind, Site};
 pub use playbook::{Diagnostic, MeteredAllocator};
 pub use project::{Customer, InputError, Problem, Project, SETTINGS_FILE};
 pub use sandbox::{OpenError as SandboxError, Sandbox, Settings as SandboxSettings, listen as listen_for_sandbox};
-pub use store::{Environment, Intent, Tenant};
+pub use store::{Ending, Environment, Intent, RunFilter, RunKind, RunRecord, RunState, Tenant};
 
 /// Its Rust is compiled like any other example.
 #[cfg(doctest)]

@@ -44,6 +44,8 @@ pub(crate) struct Common {
 pub(crate) enum Command {
     /// Run a playbook for one or many customers
     Run(RunArguments),
+    /// Show what runs did
+    Runs(RunsArguments),
     /// Serve a simulated Qlik Cloud over HTTP on this machine until Ctrl-C
     Sandbox(SandboxArguments),
     /// Show the tenants in the registry, or enter one by hand
@@ -116,6 +118,32 @@ fn span(text: &str) -> Result<Duration, String> {
     let span = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     span.filter(|span| !span.is_zero() && span.as_secs() <= 31_536_000)
         .ok_or_else(|| "a time reads like `90` (seconds), `90s`, `5m` or `1h`, up to a year".to_owned())
+}
+
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct RunsArguments {
+    #[command(subcommand)]
+    pub(crate) command: RunsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunsCommand {
+    /// List runs, the latest first
+    List(RunsListArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunsListArguments {
+    /// Only runs for the customer of this code
+    #[arg(long, value_name = "CODE")]
+    pub(crate) customer: Option<String>,
+    /// Only runs of this playbook: its path, or the end of it
+    #[arg(long, value_name = "PLAYBOOK")]
+    pub(crate) playbook: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: u32,
 }
 
 #[derive(Args, Debug)]

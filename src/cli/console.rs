@@ -7,7 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 
-use super::environment::{self, NO_COLOR, TERM};
+use super::environment::{self, COLUMNS, NO_COLOR, TERM};
 use crate::report::{Style, Trouble};
 
 /// The two streams of this process, and the progress line on the second.
@@ -60,6 +60,13 @@ impl Console {
     /// How standard error is styled.
     pub(crate) fn error(&self) -> Style {
         self.error
+    }
+
+    /// How wide a list may be on standard output; whatever is no terminal has room for all of it.
+    #[expect(clippy::unused_self, reason = "what goes to the streams goes through the console")]
+    pub(crate) fn width(&self) -> Option<usize> {
+        let asked = environment::variable(COLUMNS).and_then(|columns| columns.parse().ok());
+        asked.or_else(|| comfy_table::Table::new().width().map(usize::from))
     }
 
     /// Whether standard error shows colours.

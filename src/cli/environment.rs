@@ -12,6 +12,8 @@ pub(crate) const LOG_FILE: &str = "TENANTRY_LOG_FILE";
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb` for a terminal that can only print: no colours, no progress line.
 pub(crate) const TERM: &str = "TERM";
+/// How many columns tables may take on standard output; by default as many as the terminal has.
+pub(crate) const COLUMNS: &str = "COLUMNS";
 
 /// What `--help` says of them.
 pub(crate) const TABLE: &str = "Environment:
@@ -19,6 +21,7 @@ pub(crate) const TABLE: &str = "Environment:
   TENANTRY_LOG_FORMAT  `text` or `json`
   TENANTRY_LOG_FILE    the file that logs are added to, in place of standard error
   NO_COLOR             no colours, when set
+  COLUMNS              how wide a list may be, in place of the terminal's width
 ";
 
 /// The environment of this process, for secrets whose source is a variable.

@@ -9,6 +9,7 @@ mod interrupt;
 mod logs;
 mod project;
 mod run;
+mod runs;
 mod sandbox;
 mod tenants;
 
@@ -48,6 +49,7 @@ fn command(arguments: Arguments) -> Exit {
         runtime.block_on(async {
             match &arguments.command {
                 Command::Run(arguments) => run::run(&console, common, arguments).await,
+                Command::Runs(arguments) => runs::runs(&console, common, arguments).await,
                 Command::Sandbox(arguments) => sandbox::sandbox(&console, common, arguments).await,
                 Command::Tenants(arguments) => tenants::tenants(&console, common, arguments).await,
             }

@@ -324,7 +324,7 @@ fn table(reports: &[RunReport], console: &Console) -> String {
         vec![
             report.customer.clone(),
             report.status.as_str().to_owned(),
-            report::changes(&report.changes),
+            report::changes(report.changes.iter().map(|step| step.change)),
             report.requests.to_string(),
             report.writes.to_string(),
             url,

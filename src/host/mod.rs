@@ -4,6 +4,7 @@ mod builder;
 mod connection;
 mod drive;
 mod lane;
+mod past;
 mod run;
 
 pub use builder::{BuildError, HostBuilder};
@@ -36,7 +37,6 @@ struct Inner {
     limits: Limits,
     timeouts: run::Timeouts,
     vault: Vault,
-    #[expect(dead_code, reason = "the journal comes next")]
     state: State,
     registry: Registry,
     locals: Arc<LocalOperations>,

@@ -2,12 +2,15 @@
 //!
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
+mod journaled;
 mod live;
 mod locals;
 mod looked_up;
 mod organization;
 mod permitted;
+mod record;
 mod registered;
+mod replay;
 mod sandbox;
 mod settlement;
 mod shown;
@@ -22,12 +25,15 @@ use jiff::Timestamp;
 
 use crate::operation::{Failure, Key, Operation, Outcome};
 
+pub use journaled::{Decision, Journaled, Journaling};
 pub use live::Live;
 pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
 pub use looked_up::{LookedUp, PATIENCE};
 pub use organization::{IdentitySource, Organization};
 pub use permitted::{PermitError, Permits, Permitted};
+pub use record::{Record, Unsettled};
 pub use registered::{Enrolment, License, Registered};
+pub use replay::Replay;
 pub use sandbox::Embedded;
 pub use settlement::Settlement;
 pub use timed::Timed;

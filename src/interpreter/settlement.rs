@@ -12,8 +12,13 @@ pub enum Settlement {
 /// Nothing tells whether `operation` was performed. `why` completes the sentence "it is not known, because ...".
 pub(crate) fn cannot_tell(operation: &Operation, why: &str) -> Failure {
     let title = format!("it is not known whether `{}` for {} was performed", operation.id, operation.subject);
-    Failure::new(FailureKind::Unknown, "tenantry/unsettled", title).detail(why).hint(
-        "look in the tenant whether it was done, then say so: `tenantry runs resume RUN --settled KEY=performed` or \
-         `--settled KEY=not-performed`",
+    Failure::new(FailureKind::Unknown, "tenantry/unsettled", title).detail(why).hint(decide_hint("RUN", "KEY"))
+}
+
+/// What a person does about an operation that nobody can settle.
+pub(super) fn decide_hint(run: &str, key: &str) -> String {
+    format!(
+        "look in the tenant whether it was done, then say so: `tenantry runs resume {run} --settled '{key}=performed'` or \
+         `--settled '{key}=not-performed'`"
     )
 }

@@ -146,6 +146,15 @@ pub struct Site {
     pub column: usize,
 }
 
+impl Site {
+    /// How many characters the word at this place of its line has; at least one.
+    #[must_use]
+    pub fn width(&self, line: &str) -> usize {
+        let rest = line.chars().skip(self.column.saturating_sub(1));
+        rest.take_while(|character| character.is_alphanumeric() || *character == '_').count().max(1)
+    }
+}
+
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)

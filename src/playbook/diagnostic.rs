@@ -103,7 +103,7 @@ impl Diagnostic {
     #[must_use]
     pub fn at(mut self, site: Site, text: Option<&str>) -> Self {
         self.line = text.and_then(|text| text.lines().nth(site.line.checked_sub(1)?)).map(str::to_owned);
-        self.width = self.line.as_deref().map_or(1, |line| token_width(line, site.column));
+        self.width = self.line.as_deref().map_or(1, |line| site.width(line));
         self.site = Some(site);
         self
     }
@@ -251,9 +251,4 @@ fn lower_first(text: &str) -> String {
         }
         _ => text.to_owned(),
     }
-}
-
-fn token_width(line: &str, column: usize) -> usize {
-    let rest = line.chars().skip(column.saturating_sub(1));
-    rest.take_while(|character| character.is_alphanumeric() || *character == '_').count().max(1)
 }

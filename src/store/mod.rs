@@ -6,6 +6,7 @@
 mod certificate;
 mod commit;
 mod durable;
+mod fingerprint;
 mod journal;
 mod keys;
 mod lease;
@@ -20,8 +21,9 @@ pub(crate) use source::blocking;
 pub(crate) use vault::plain_name;
 
 pub use commit::{CommitHook, Verdict};
+pub use fingerprint::Fingerprints;
 pub use journal::{
-    Ending, Entry, Journal, JournalError, Logged, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
+    Ending, Entry, Journal, JournalError, Logged, Mentions, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
 };
 pub use keys::{KeyPair, KeySize, Keys};
 pub use lease::{Held, Lease, LeaseError, Leases};

@@ -4,6 +4,7 @@
 mod any_input;
 mod cli_cases;
 mod cli_run;
+mod cli_runs;
 mod contract;
 mod files_used;
 mod functions_driver;
@@ -16,8 +17,10 @@ mod functions_sign_in;
 mod functions_spaces;
 mod functions_stock;
 mod functions_tenants;
+mod history;
 mod host;
 mod journal;
+mod journaled;
 mod layers;
 mod live;
 mod live_embedded;

@@ -92,6 +92,12 @@ pub enum Entry {
         /// Who or what says so.
         evidence: String,
     },
+    /// The playbook had changed in this host call, and that was accepted: what was recorded of the call and of all after
+    /// it does not count any more.
+    Accepted {
+        /// The operation at which it showed.
+        key: Key,
+    },
     /// A host function finished a piece of work.
     Step(Step),
     /// The playbook logged a line.

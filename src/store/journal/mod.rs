@@ -2,6 +2,7 @@
 
 mod entry;
 mod log;
+mod look;
 mod seal;
 
 use jiff::Timestamp;
@@ -9,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 pub use entry::{Ending, Entry, Logged, Opening, RunKind, RunRecord, RunState};
 pub use log::RunLog;
+pub use look::Mentions;
 
 use self::seal::Seal;
 use super::{State, StateError};
@@ -230,7 +232,6 @@ impl Journal {
     }
 
     /// Does work that may wait for the disk where that holds up nobody.
-    #[expect(dead_code, reason = "runs are next to use it")]
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
@@ -279,27 +280,40 @@ impl Journal {
         let Some((number, opening, rows)) = found else {
             return Err(JournalError::Unknown { id: id.to_owned(), nearest: None });
         };
-        let mut entries = Vec::with_capacity(rows.len());
-        let mut before = seal::first(&opening);
-        for (place, (sequence, at, body, sealed)) in rows.into_iter().enumerate() {
-            let damaged =
-                |why: &str| JournalError::Damaged { run: id.to_owned(), sequence: place as u64, why: why.to_owned() };
-            if sequence != place as u64 {
-                return Err(damaged("it is missing"));
-            }
-            let seal = seal::next(before, sequence, at, &body);
-            if seal.as_slice() != sealed.as_slice() {
-                return Err(damaged("it is not what was written"));
-            }
-            before = seal;
-            let text = seal::unpack(&body).ok_or_else(|| damaged("it cannot be unpacked"))?;
-            let entry = serde_json::from_slice(&text).map_err(|error| damaged(&error.to_string()))?;
-            let at = Timestamp::from_microsecond(at).map_err(|error| damaged(&error.to_string()))?;
+        let (texts, last) = checked(id, &opening, rows)?;
+        let mut entries = Vec::with_capacity(texts.len());
+        for (sequence, at, text) in texts {
+            let damaged = |why: String| JournalError::Damaged { run: id.to_owned(), sequence, why };
+            let entry = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+            let at = Timestamp::from_microsecond(at).map_err(|error| damaged(error.to_string()))?;
             entries.push(Logged { sequence, at, entry });
         }
-        Ok((entries, number, before))
+        Ok((entries, number, last))
     }
 }
+
+/// Sequence, time and text of each entry, found to be what was written, and the seal of the last.
+fn checked(id: &str, opening: &str, rows: Vec<Raw>) -> Result<(Vec<Text>, Seal), JournalError> {
+    let mut texts = Vec::with_capacity(rows.len());
+    let mut before = seal::first(opening);
+    for (place, (sequence, at, body, sealed)) in rows.into_iter().enumerate() {
+        let damaged =
+            |why: &str| JournalError::Damaged { run: id.to_owned(), sequence: place as u64, why: why.to_owned() };
+        if sequence != place as u64 {
+            return Err(damaged("it is missing"));
+        }
+        let seal = seal::next(before, sequence, at, &body);
+        if seal.as_slice() != sealed.as_slice() {
+            return Err(damaged("it is not what was written"));
+        }
+        before = seal;
+        texts.push((sequence, at, seal::unpack(&body).ok_or_else(|| damaged("it cannot be unpacked"))?));
+    }
+    Ok((texts, before))
+}
+
+/// Sequence, time and text of an entry.
+type Text = (u64, i64, Vec<u8>);
 
 /// Sequence, time, body and seal of an entry.
 type Raw = (u64, i64, Vec<u8>, Vec<u8>);

@@ -1,5 +1,6 @@
 //! What several topics share.
 
 pub(crate) mod command_line;
+pub(crate) mod past;
 pub(crate) mod scripted_server;
 pub(crate) mod scripted_transport;

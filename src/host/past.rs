@@ -1,0 +1,40 @@
+//! What the journal knows of runs.
+
+use super::Host;
+use crate::history::{History, HistoryError, RunSummary, summaries};
+use crate::store::{Journal, JournalError, RunFilter, StateError};
+
+impl Host {
+    /// The runs that are meant, the latest first, each in a few figures.
+    ///
+    /// # Errors
+    /// When there is no run for such a customer or of such a playbook, or the journal cannot be read.
+    pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunSummary>, HistoryError> {
+        self.look_back(move |journal| summaries(journal, &filter)).await
+    }
+
+    /// What the run of this id did; the id's beginning is enough.
+    ///
+    /// # Errors
+    /// When there is no such run, or the journal cannot be read.
+    pub async fn history(&self, id: &str) -> Result<History, HistoryError> {
+        let id = id.to_owned();
+        self.look_back(move |journal| Ok(History::read(journal, &id)?)).await
+    }
+
+    /// Reads the journal where that holds up nobody, wherever the caller is.
+    async fn look_back<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Journal) -> Result<T, HistoryError> + Send + 'static,
+    ) -> Result<T, HistoryError> {
+        let journal = self.0.state.journal();
+        let looked = journal.clone();
+        let asked = async move { looked.ask(move |journal| Ok(look(journal))).await };
+        let Some(io) = self.0.io.as_ref() else { return Err(ended(&journal).into()) };
+        io.spawn(asked).await.unwrap_or_else(|_| Err(ended(&journal)))?
+    }
+}
+
+fn ended(journal: &Journal) -> JournalError {
+    StateError::Access { path: journal.path().to_owned(), source: "the host has ended".into() }.into()
+}

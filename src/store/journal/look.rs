@@ -1,0 +1,96 @@
+//! Looking for something in all runs there are.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _};
+
+use super::{Journal, JournalError, checked, raw_entries};
+
+/// Where a text was found.
+#[derive(Debug, Default)]
+pub struct Mentions {
+    /// The ids of the runs that have it, the latest first.
+    pub runs: Vec<String>,
+    /// Runs that could not be searched.
+    pub unread: Vec<JournalError>,
+}
+
+impl Journal {
+    /// The state file it lies in.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The ids of all runs, in their order. Blocks.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn ids(&self) -> Result<Vec<String>, JournalError> {
+        self.0.read(|connection| texts(connection, "SELECT id FROM runs ORDER BY id"))
+    }
+
+    /// The customers that runs were for. Blocks.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn customers(&self) -> Result<Vec<String>, JournalError> {
+        self.0.read(|connection| texts(connection, "SELECT DISTINCT customer FROM runs ORDER BY customer"))
+    }
+
+    /// The playbooks that were run. Blocks.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn playbooks(&self) -> Result<Vec<String>, JournalError> {
+        self.0.read(|connection| texts(connection, "SELECT DISTINCT playbook FROM runs ORDER BY playbook"))
+    }
+
+    /// The runs that have an entry with one of these texts in it. Unpacks every entry of every run, one run at a time,
+    /// so that others get at the file in between. Blocks.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub fn mentioning(&self, wanted: &[&str]) -> Result<Mentions, JournalError> {
+        let as_written: Vec<String> = wanted.iter().map(|text| within_json(text)).collect();
+        let runs = self
+            .0
+            .read::<_, JournalError>(|connection| texts(connection, "SELECT id FROM runs ORDER BY number DESC"))?;
+        let mut mentions = Mentions::default();
+        for id in runs {
+            match self.mentions(&id, &as_written) {
+                Ok(true) => mentions.runs.push(id),
+                Ok(false) => {}
+                Err(error @ JournalError::Damaged { .. }) => mentions.unread.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(mentions)
+    }
+
+    fn mentions(&self, id: &str, wanted: &[String]) -> Result<bool, JournalError> {
+        let found = self.0.read::<_, JournalError>(|connection| {
+            let run: Option<(i64, String)> = connection
+                .prepare_cached("SELECT number, opening FROM runs WHERE id = ?1")?
+                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            run.map(|(number, opening)| Ok((opening, raw_entries(connection, number)?))).transpose()
+        })?;
+        // It may have been pruned meanwhile.
+        let Some((opening, rows)) = found else { return Ok(false) };
+        let (entries, _) = checked(id, &opening, rows)?;
+        Ok(entries.iter().any(|(_, _, text)| {
+            std::str::from_utf8(text).is_ok_and(|text| wanted.iter().any(|wanted| text.contains(wanted.as_str())))
+        }))
+    }
+}
+
+fn texts(connection: &Connection, question: &str) -> rusqlite::Result<Vec<String>> {
+    connection.prepare_cached(question)?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// The text as it stands within a JSON document.
+fn within_json(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].to_owned()
+}
