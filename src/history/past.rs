@@ -354,7 +354,7 @@ impl Reader {
         }
         let process = self.history.processes.len().saturating_sub(1);
         match entry {
-            Entry::Began { .. } => {}
+            Entry::Began { .. } | Entry::Accepted { .. } => {}
             Entry::File { path, digest } => {
                 let known = self.history.files.iter().rev().find(|file| file.path == path);
                 if known.is_none_or(|known| known.digest != digest) {
