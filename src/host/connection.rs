@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::Inner;
 use crate::interpreter::{
-    Embedded, Enrolment, IdentitySource, Interpreter, License, Live, Locals, Organization, Permits, Permitted,
+    Embedded, Enrolment, IdentitySource, Interpreter, Leased, License, Live, Locals, Organization, Permits, Permitted,
     Registered, Timed,
 };
 use crate::operation::secret::SecretStore as _;
@@ -17,7 +17,7 @@ use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Oper
 use crate::project::Target;
 use crate::qlik::{Addresses, Credentials, HttpSettings, RetryPolicy, Settings};
 use crate::sandbox::{self, Sandbox};
-use crate::store::{Intent, Tenant};
+use crate::store::{Intent, Lease, Leases, Tenant};
 
 /// What the builder says about targets.
 pub(super) struct Wiring {
@@ -37,7 +37,12 @@ pub(super) struct Connection {
     interpreter: Arc<dyn Interpreter>,
     enrolment: Enrolment,
     addresses: Addresses,
+    /// Held by the run that works on a pinned target.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
+
+/// What a run holds while it works on a pinned target.
+pub(super) type Turn = Option<OwnedMutexGuard<()>>;
 
 /// The registry's tenants of a target's organization.
 #[derive(Clone, Debug)]
@@ -96,14 +101,14 @@ impl Connections {
                     lists,
                     license: organization.license(),
                 };
-                Ok(Connection { interpreter, enrolment, addresses })
+                Ok(Connection { interpreter, enrolment, addresses, turn: Arc::default() })
             }
             Target::Pinned(pinned) => {
                 let credentials = pinned.credentials(&host.vault).await?;
                 let addresses = pinned.addresses.clone();
                 let interpreter: Arc<dyn Interpreter> = Arc::new(self.live(host, credentials, addresses.clone()));
                 let enrolment = Enrolment::Pinned { hostname: pinned.tenant.clone() };
-                Ok(Connection { interpreter, enrolment, addresses })
+                Ok(Connection { interpreter, enrolment, addresses, turn: Arc::default() })
             }
         }
     }
@@ -152,6 +157,7 @@ impl Connections {
                 license: License::Key(license),
             },
             addresses: Addresses::Direct,
+            turn: Arc::default(),
         })
     }
 
@@ -198,10 +204,31 @@ impl Connections {
 }
 
 impl Connection {
+    /// Under which name runs against this target are kept: two targets of one organization are one.
+    pub(super) fn scope(&self) -> String {
+        match &self.enrolment {
+            Enrolment::Organization { identity, .. } => identity.clone(),
+            Enrolment::Pinned { hostname } => Leases::tenant(hostname),
+        }
+    }
+
+    /// Makes sure that no other run is at work for this customer, or on the one tenant of a pinned target. The runs of
+    /// this process on one tenant are given it one after the other.
+    pub(super) async fn take(&self, host: &Inner, customer: &str, run: &str) -> Result<(Lease, Turn), Failure> {
+        let (name, turn) = match &self.enrolment {
+            Enrolment::Organization { identity, .. } => (Leases::customer(identity, customer), None),
+            Enrolment::Pinned { hostname } => {
+                (Leases::tenant(hostname), Some(Arc::clone(&self.turn).lock_owned().await))
+            }
+        };
+        Ok((host.state.leases().take(&name, run).await?, turn))
+    }
+
     /// The interpreter for one run: the target's, with the layers around it.
     pub(super) fn interpreter(
         &self,
         host: &Inner,
+        lease: Lease,
         permits: &Permits,
         customer: &str,
         run: &str,
@@ -210,7 +237,8 @@ impl Connection {
         let locals = Locals::new(Arc::clone(&self.interpreter), Arc::clone(&host.locals));
         let timed = Timed::new(locals, operation_timeout);
         let registered = Registered::new(timed, host.registry.clone(), self.enrolment.clone(), customer, run);
-        Arc::new(Permitted::new(registered, permits.clone()))
+        let leased = Leased::new(registered, host.state.leases(), run, [lease]);
+        Arc::new(Permitted::new(leased, permits.clone()))
     }
 
     /// The organization's identity; a pinned target has none.

@@ -25,6 +25,7 @@ pub(super) struct Counts {
     pub(super) reads: u32,
     pub(super) writes: u32,
     pub(super) probes: u32,
+    pub(super) replayed: u32,
 }
 
 impl Counts {

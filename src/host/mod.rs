@@ -4,12 +4,16 @@ mod builder;
 mod connection;
 mod drive;
 mod lane;
+mod open_log;
 mod past;
+mod report;
 mod run;
+mod teller;
 
 pub use builder::{BuildError, HostBuilder};
 pub use connection::{Listing, Verdict};
-pub use run::{Cancel, Run, RunReport, RunStatus, TenantSummary};
+pub use report::{RunReport, RunStatus, TenantSummary};
+pub use run::{Cancel, Run};
 
 use std::path::Path;
 use std::sync::Arc;
@@ -60,7 +64,7 @@ impl Drop for Inner {
 #[derive(Clone)]
 pub struct Playbook {
     text: playbook::Playbook,
-    schema: Option<Arc<Schema>>,
+    schema: Option<Arc<(Schema, Vec<u8>)>>,
     permits: Permits,
 }
 
@@ -82,7 +86,13 @@ impl Playbook {
     /// # Errors
     /// Every way in which the customer breaks the schema, each with its place.
     pub fn admit(&self, customer: &Customer) -> Result<Customer, InputError> {
-        self.schema.as_ref().map_or_else(|| Ok(customer.clone()), |schema| schema.admit(customer))
+        self.schema.as_ref().map_or_else(|| Ok(customer.clone()), |schema| schema.0.admit(customer))
+    }
+
+    /// The schema's path in the project and what the file held.
+    fn schema_file(&self) -> Option<(&str, &[u8])> {
+        let path = self.text.header().inputs.as_deref()?;
+        Some((path, &self.schema.as_ref()?.1))
     }
 }
 
@@ -105,6 +115,12 @@ impl Host {
     #[must_use]
     pub fn project(&self) -> &Project {
         &self.0.project
+    }
+
+    /// The state file it works on: registry of tenants, journal of runs, leases.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.0.state
     }
 
     /// Reads a playbook, compiles it, and reads the schema its header names.
@@ -143,7 +159,8 @@ impl Host {
                 let path = self.0.project.root().join(file);
                 let schema = Schema::load(&path)
                     .map_err(|error| text.place_of(file, Diagnostic::new(format!("in the @inputs line, {error}"))))?;
-                Some(Arc::new(schema))
+                // Read a second time: a file that changes just now is not what was checked, but it is what a person finds.
+                Some(Arc::new((schema, std::fs::read(&path).unwrap_or_default())))
             }
         };
         Ok(Playbook { text, schema, permits })

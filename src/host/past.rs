@@ -2,7 +2,7 @@
 
 use super::Host;
 use crate::history::{History, HistoryError, RunSummary, summaries};
-use crate::store::{Journal, JournalError, RunFilter, StateError};
+use crate::store::{Journal, JournalError, RunFilter, RunRecord, StateError};
 
 impl Host {
     /// The runs that are meant, the latest first, each in a few figures.
@@ -11,6 +11,15 @@ impl Host {
     /// When there is no run for such a customer or of such a playbook, or the journal cannot be read.
     pub async fn runs(&self, filter: RunFilter) -> Result<Vec<RunSummary>, HistoryError> {
         self.look_back(move |journal| summaries(journal, &filter)).await
+    }
+
+    /// Where the run of this id stands; the id's beginning is enough.
+    ///
+    /// # Errors
+    /// When there is no such run, or the journal cannot be read.
+    pub async fn run_record(&self, id: &str) -> Result<RunRecord, HistoryError> {
+        let id = id.to_owned();
+        self.look_back(move |journal| Ok(journal.run(&id)?)).await
     }
 
     /// What the run of this id did; the id's beginning is enough.

@@ -4,89 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, unfold};
-use serde::Serialize;
-use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{Instrument as _, Span, info_span};
+use tracing::{Instrument as _, Span};
 
-use super::connection::Connection;
-use super::drive::{Abandoned, Driven, Ending, Listener, Performer, drive, is_to_end};
+use super::connection::{Connection, Turn};
+use super::drive::{Abandoned, Driven, Ending, Performer, drive, is_to_end};
+use super::open_log::OpenLog;
+use super::report::RunReport;
+use super::teller::{Scribe, Teller};
 use super::{Host, Inner, Playbook};
-use crate::event::{Event, Step};
+use crate::event::Event;
 use crate::interpreter::Interpreter;
-use crate::operation::{Key, Operation, Outcome};
-use crate::playbook::{Diagnostic, RUN_TIMEOUT, Session, Start, Told};
+use crate::operation::Failure;
+use crate::playbook::{Diagnostic, Session, Start};
 use crate::project::Customer;
-
-/// What came of a run.
-#[derive(Clone, Debug, Serialize)]
-pub struct RunReport {
-    /// The run's id.
-    pub run: String,
-    /// The customer's code.
-    pub customer: String,
-    /// How it ended.
-    pub status: RunStatus,
-    /// The customer's tenant, when there is one.
-    pub tenant: Option<TenantSummary>,
-    /// Requests to Qlik Cloud that ended: reads, writes and probes together. Tokens are not counted.
-    pub requests: u32,
-    /// Requests that changed nothing.
-    pub reads: u32,
-    /// Requests that made, changed, removed or set in motion something.
-    pub writes: u32,
-    /// What was made, changed or removed, in the order of the program.
-    pub changes: Vec<Step>,
-    /// What the playbook put out.
-    pub output: Map<String, Value>,
-    /// Why it failed.
-    pub error: Option<Diagnostic>,
-}
-
-impl RunReport {
-    /// Whether the run was ended because it took longer than it was given.
-    #[must_use]
-    pub fn timed_out(&self) -> bool {
-        let failure = self.error.as_ref().and_then(|error| error.failure.as_ref());
-        failure.is_some_and(|failure| failure.code == RUN_TIMEOUT)
-    }
-}
-
-/// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RunStatus {
-    /// The playbook came to its end.
-    Succeeded,
-    /// It did not.
-    Failed,
-    /// It was cancelled, or had no time left.
-    Cancelled,
-}
-
-impl RunStatus {
-    /// The word for it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-/// The customer's tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TenantSummary {
-    /// Its id; empty for a pinned target.
-    pub id: String,
-    /// Its system host name.
-    pub hostname: String,
-    /// Where people reach it.
-    pub url: String,
-}
+use crate::store::{Entry, Lease, Opening, RunKind, RunLog};
 
 /// A run to be started: await it for its report. Dropping it cancels it.
 #[must_use = "a run does nothing until it is awaited"]
@@ -180,9 +113,8 @@ impl Run {
     pub async fn run_here(self, runtime: &crate::playbook::Runtime) -> RunReport {
         let (work, ending) = self.prepare();
         let _cancel = CancelOnDrop(Cancel(ending.clone()));
-        let span = work.told.span();
         let run = async {
-            work.told.started();
+            work.teller.started();
             let opened = match work.open(ending.subscribe()).await {
                 Ok(opened) => opened,
                 Err(diagnostic) => return work.refused(diagnostic),
@@ -190,7 +122,8 @@ impl Run {
             let driven = match work.start(runtime) {
                 Ok(session) => {
                     let performer = Performer::Here(Arc::clone(&opened.interpreter));
-                    drive(session, performer, &*work.told, ending.subscribe()).await
+                    let scribe = Scribe::new(&work.teller, &opened.log);
+                    drive(session, performer, &scribe, ending.subscribe()).await
                 }
                 Err(diagnostic) => Driven::refused(diagnostic),
             };
@@ -202,13 +135,13 @@ impl Run {
         };
         tokio::select! {
             biased;
-            report = run.instrument(span) => report,
+            report = run.instrument(work.teller.span()) => report,
             report = timer => report,
         }
     }
 
     fn prepare(self) -> (Work, watch::Sender<Option<Ending>>) {
-        let told = Teller {
+        let teller = Teller {
             run: run_id(&self.host.0),
             customer: self.customer.code().to_owned(),
             target: self.target.clone(),
@@ -218,10 +151,9 @@ impl Run {
             host: self.host,
             playbook: self.playbook,
             customer: self.customer,
-            target: self.target,
             verify: self.verify,
             timeouts: self.timeouts,
-            told: Arc::new(told),
+            teller,
         };
         (work, self.ending)
     }
@@ -235,7 +167,7 @@ impl IntoFuture for Run {
         Box::pin(async move {
             let (work, ending) = self.prepare();
             let _cancel = CancelOnDrop(Cancel(ending.clone()));
-            let (span, work) = (work.told.span(), Arc::new(work));
+            let (span, work) = (work.teller.span(), Arc::new(work));
             let ended = || work.refused(Diagnostic::new("the host has ended"));
             let Some(io) = work.host.0.io.as_ref() else { return ended() };
             // A task of its own: whoever stops waiting for the run, it comes to its end.
@@ -250,40 +182,57 @@ struct Work {
     host: Host,
     playbook: Playbook,
     customer: Customer,
-    target: String,
     verify: bool,
     timeouts: Timeouts,
-    told: Arc<Teller>,
-}
-
-/// What is there while a run goes.
-struct Opened {
-    connection: Arc<Connection>,
-    interpreter: Arc<dyn Interpreter>,
+    teller: Teller,
 }
 
 impl Work {
-    /// Opens the target. A run that is to end meanwhile does not wait for it.
+    /// Opens the target and the journal. A run that is to end meanwhile does not wait for it.
     async fn open(&self, mut ending: watch::Receiver<Option<Ending>>) -> Result<Opened, Diagnostic> {
         let host = &self.host.0;
-        let connection = tokio::select! {
+        let place = async {
+            let connection = host.connections.get(host, &self.teller.target).await?;
+            let (lease, turn) = connection.take(host, self.customer.code(), &self.teller.run).await?;
+            Ok::<_, Failure>((connection, lease, turn))
+        };
+        let place = tokio::select! {
             biased;
             () = is_to_end(&mut ending) => {
                 let reason = ending.borrow().unwrap_or(Ending::Cancelled);
                 return Err(Diagnostic::of_stop(&reason.into()));
             }
-            connection = host.connections.get(host, &self.target) => {
-                connection.map_err(|failure| Diagnostic::of_failure(&failure))?
-            }
+            place = place => place,
         };
-        let interpreter = connection.interpreter(
-            host,
-            &self.playbook.permits,
-            self.customer.code(),
-            &self.told.run,
-            self.timeouts.operation,
-        );
-        Ok(Opened { connection, interpreter })
+        let opened = async {
+            let (connection, lease, turn) = place?;
+            self.begin(connection, lease, turn).await
+        };
+        opened.await.map_err(|failure: Failure| Diagnostic::of_failure(&failure))
+    }
+
+    async fn begin(&self, connection: Arc<Connection>, lease: Lease, turn: Turn) -> Result<Opened, Failure> {
+        let host = &self.host.0;
+        let opening = Opening {
+            id: self.teller.run.clone(),
+            kind: RunKind::Run,
+            playbook: self.playbook.file().to_owned(),
+            scope: connection.scope(),
+            customer: self.customer.code().to_owned(),
+            target: self.teller.target.clone(),
+            inputs: self.customer.values().clone(),
+            verify: self.verify,
+            release: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let log = host.state.journal().begin(opening).await?;
+        let log = OpenLog::new(log, &self.teller.run, self.customer.code());
+        log.note(&Entry::Began { process: host.state.process() });
+        if let Some((path, content)) = self.playbook.schema_file() {
+            log.note_file(path, content);
+        }
+        let (permits, limit) = (&self.playbook.permits, self.timeouts.operation);
+        let interpreter = connection.interpreter(host, lease, permits, self.customer.code(), &self.teller.run, limit);
+        Ok(Opened { connection, interpreter, log, turn })
     }
 
     fn start(&self, runtime: &crate::playbook::Runtime) -> Result<Session, Diagnostic> {
@@ -297,19 +246,26 @@ impl Work {
         runtime.start(&self.playbook.text, start)
     }
 
-    /// The report of a run that has ended.
+    /// Ends a run in the journal and gives its report.
     async fn close(&self, opened: Opened, driven: Driven) -> RunReport {
-        let tenant = opened.connection.tenant_of(&self.host.0, self.customer.code()).await;
-        self.report(driven, tenant)
+        let Opened { connection, interpreter, mut log, turn } = opened;
+        let tenant = connection.tenant_of(&self.host.0, self.customer.code()).await;
+        let mut report = RunReport::new(&self.teller.run, self.customer.code(), driven, tenant);
+        report.recorded = true;
+        if let Err(error) = log.end(&report).await {
+            report.not_recorded(error);
+        }
+        // With the layers go the leases, and then the turn.
+        drop(interpreter);
+        drop(turn);
+        self.teller.finished(&report);
+        report
     }
 
+    /// The report of a run that did not begin.
     fn refused(&self, diagnostic: Diagnostic) -> RunReport {
-        self.report(Driven::refused(diagnostic), None)
-    }
-
-    fn report(&self, driven: Driven, tenant: Option<TenantSummary>) -> RunReport {
-        let report = self.told.report(driven, tenant);
-        self.told.finished(&report);
+        let report = RunReport::new(&self.teller.run, self.customer.code(), Driven::refused(diagnostic), None);
+        self.teller.finished(&report);
         report
     }
 
@@ -317,20 +273,20 @@ impl Work {
     async fn run(self: Arc<Self>, io: Handle, ending: watch::Sender<Option<Ending>>) -> RunReport {
         let (limit, timer) = (self.timeouts.run, ending.clone());
         let _timer = Abandoned::new(io.spawn(async move { wait(limit, &timer).await }));
-        self.told.started();
+        self.teller.started();
         let opened = match self.open(ending.subscribe()).await {
             Ok(opened) => opened,
             Err(diagnostic) => return self.refused(diagnostic),
         };
         let (sender, receiver) = oneshot::channel();
-        let (work, interpreter, span) = (Arc::clone(&self), Arc::clone(&opened.interpreter), Span::current());
+        let (work, span) = (Arc::clone(&self), Span::current());
+        let (interpreter, log) = (Arc::clone(&opened.interpreter), RunLog::clone(&opened.log));
         self.host.0.lanes.run(move |runtime| {
             let session = work.start(&runtime);
             let driven = async move {
+                let scribe = Scribe::new(&work.teller, &log);
                 let driven = match session {
-                    Ok(session) => {
-                        drive(session, Performer::On(io, interpreter), &*work.told, ending.subscribe()).await
-                    }
+                    Ok(session) => drive(session, Performer::On(io, interpreter), &scribe, ending.subscribe()).await,
                     Err(diagnostic) => Driven::refused(diagnostic),
                 };
                 let _ = sender.send(driven);
@@ -340,6 +296,14 @@ impl Work {
         let driven = receiver.await.unwrap_or_else(|_| Driven::refused(Diagnostic::new("the host's lanes have ended")));
         self.close(opened, driven).await
     }
+}
+
+/// What is there while a run goes.
+struct Opened {
+    connection: Arc<Connection>,
+    interpreter: Arc<dyn Interpreter>,
+    log: OpenLog,
+    turn: Turn,
 }
 
 /// Ends the run when its time is up.
@@ -365,90 +329,4 @@ fn run_id(host: &Inner) -> String {
     host.random.fill(&mut random);
     let milliseconds = u64::try_from(host.clock.now().as_millisecond()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid().to_string()
-}
-
-/// Turns what happens in a run into events and, at the end, a report.
-struct Teller {
-    run: String,
-    customer: String,
-    target: String,
-    listeners: Vec<mpsc::UnboundedSender<Event>>,
-}
-
-impl Teller {
-    /// What tells in logs which run something belongs to.
-    fn span(&self) -> Span {
-        info_span!("run", run = %self.run, customer = %self.customer, target = %self.target)
-    }
-
-    fn tell(&self, event: &Event) {
-        for listener in &self.listeners {
-            // Nobody has to listen to the end.
-            let _ = listener.send(event.clone());
-        }
-    }
-
-    fn started(&self) {
-        self.tell(&Event::RunStarted {
-            run: self.run.clone(),
-            customer: self.customer.clone(),
-            target: self.target.clone(),
-        });
-    }
-
-    fn finished(&self, report: &RunReport) {
-        self.tell(&Event::RunFinished {
-            run: self.run.clone(),
-            customer: self.customer.clone(),
-            status: report.status.as_str().to_owned(),
-        });
-    }
-
-    fn report(&self, driven: Driven, tenant: Option<TenantSummary>) -> RunReport {
-        let (status, output, error) = match driven.output {
-            Ok(output) => (RunStatus::Succeeded, output, None),
-            Err(error) if error.cancelled => (RunStatus::Cancelled, Map::new(), Some(error)),
-            Err(error) => (RunStatus::Failed, Map::new(), Some(error)),
-        };
-        let counts = driven.counts;
-        RunReport {
-            run: self.run.clone(),
-            customer: self.customer.clone(),
-            status,
-            tenant,
-            requests: counts.reads + counts.writes + counts.probes,
-            reads: counts.reads,
-            writes: counts.writes,
-            changes: driven.changes,
-            output,
-            error,
-        }
-    }
-}
-
-impl Listener for Teller {
-    fn told(&self, told: &Told) {
-        let (run, customer) = (self.run.clone(), self.customer.clone());
-        self.tell(&match told {
-            Told::Read { .. } => return,
-            Told::Step(step) => Event::Step { run, customer, step: step.clone() },
-            Told::Log { level, message, site } => {
-                Event::Log { run, customer, level: level.clone(), message: message.clone(), site: site.clone() }
-            }
-        });
-    }
-
-    fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome) {
-        if self.listeners.is_empty() {
-            return;
-        }
-        self.tell(&Event::Operation {
-            run: self.run.clone(),
-            key: key.to_string(),
-            operation: operation.id.clone(),
-            effect: operation.effect,
-            status: outcome.as_ref().map_or_else(|failure| failure.status, |response| Some(response.status)),
-            failure: outcome.as_ref().err().cloned(),
-        });
-    }
 }

@@ -3,6 +3,7 @@
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
 mod journaled;
+mod leased;
 mod live;
 mod locals;
 mod looked_up;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use crate::operation::{Failure, Key, Operation, Outcome};
 
 pub use journaled::{Decision, Journaled, Journaling};
+pub use leased::Leased;
 pub use live::Live;
 pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
 pub use looked_up::{LookedUp, PATIENCE};

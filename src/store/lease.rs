@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::{State, StateError, durable};
+use crate::operation::{Failure, FailureKind};
 
 /// Who works on what: a customer, a tenant. At most one run at a time has a lease of a name, over all processes that
 /// use the state file; a lease is taken over only from a process that has ended.
@@ -124,10 +125,30 @@ fn held_by_another(
     Ok(Some(Held { name: name.to_owned(), run: other, since, process }))
 }
 
-fn process(holder: &str) -> String {
+/// A process, as a person would say it.
+pub(super) fn process(holder: &str) -> String {
     match holder.split_once('-') {
         Some((pid, _)) => format!("process {pid}"),
         None => "another process".to_owned(),
+    }
+}
+
+impl Lease {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl From<LeaseError> for Failure {
+    fn from(error: LeaseError) -> Self {
+        match error {
+            LeaseError::State(error) => error.into(),
+            LeaseError::Held(held) => Self::new(FailureKind::Denied, "tenantry/busy", held.to_string())
+                .detail("one run at a time works on a customer and on a tenant")
+                .hint("wait until it has ended, or end its process; a process that has died holds nothing up"),
+        }
     }
 }
 

@@ -250,6 +250,11 @@ impl State {
         Leases::new(self.clone())
     }
 
+    /// This process, as a person would say it.
+    pub(crate) fn process(&self) -> String {
+        self.0.holders.own().map_or_else(|_| "this process".to_owned(), |own| super::lease::process(&own))
+    }
+
     /// The file; `:memory:` when there is none.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -28,7 +28,10 @@ fn onboarding_ends_well_and_a_second_time_nothing_is_written() {
         let keys: Vec<&str> = run.as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(
             keys,
-            ["run", "customer", "status", "tenant", "requests", "reads", "writes", "changes", "output", "error"]
+            [
+                "run", "customer", "status", "tenant", "requests", "reads", "writes", "replayed", "changes", "output",
+                "error"
+            ]
         );
         assert_eq!(run["status"], "succeeded");
         assert_eq!(run["error"], Value::Null);

@@ -178,7 +178,8 @@ fn a_busy_script_does_not_hold_up_another_on_its_lane() {
     let host = builder(&folder).build().unwrap();
     let busy = host.playbook_from_text("playbooks/busy.rhai", "let n = 0; loop { n += 1; }").unwrap();
     let quick = host.playbook_from_text("playbooks/quick.rhai", "output(#{ done: true });").unwrap();
-    let (first, second) = (host.run(&busy, &customer(), "sandbox"), host.run(&quick, &customer(), "sandbox"));
+    let other = Customer::from_value(json!({ "code": "fw", "name": "Fenwick" })).unwrap();
+    let (first, second) = (host.run(&busy, &customer(), "sandbox"), host.run(&quick, &other, "sandbox"));
     let stop = first.canceller();
     let (busy, quick) = block_on(async {
         tokio::join!(async { first.await }, async {

@@ -29,6 +29,7 @@ mod looked_up;
 mod playbook;
 mod project;
 mod readme;
+mod recorded;
 mod registry;
 mod render;
 mod sandbox_csp_origins;
