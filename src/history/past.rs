@@ -26,6 +26,8 @@ pub struct History {
     pub logs: Vec<PastLog>,
     /// The files of the project that were used.
     pub files: Vec<UsedFile>,
+    /// Where a changed playbook was accepted: the operations at which it showed.
+    pub accepted: Vec<(Timestamp, Key)>,
     /// The report with which it ended last.
     pub report: Option<Value>,
     /// The scripts it ran, with their places in the journal.
@@ -225,6 +227,7 @@ impl History {
                 steps: Vec::new(),
                 logs: Vec::new(),
                 files: Vec::new(),
+                accepted: Vec::new(),
                 report: None,
                 scripts: Vec::new(),
             },
@@ -401,6 +404,7 @@ impl Reader {
                     begun.settled = Some(Settled { at, performed, evidence });
                 }
             }
+            Entry::Accepted { key } => self.history.accepted.push((at, key)),
             Entry::Step(step) => {
                 if self.told.is_new(&serde_json::to_string(&step).unwrap_or_default()) {
                     self.history.steps.push(PastStep { at, sequence, step });
