@@ -68,6 +68,8 @@ pub struct PastOperation {
     pub outcome: Option<RecordedOutcome>,
     /// What was found out later, when what came back did not say it.
     pub settled: Option<Settled>,
+    /// Whether it does not count any more, because a changed playbook was accepted since. It was performed all the same.
+    pub set_aside: bool,
 }
 
 /// What was found out about a write whose end was not known.
@@ -357,7 +359,7 @@ impl Reader {
         }
         let process = self.history.processes.len().saturating_sub(1);
         match entry {
-            Entry::Began { .. } | Entry::Accepted { .. } => {}
+            Entry::Began { .. } => {}
             Entry::File { path, digest } => {
                 let known = self.history.files.iter().rev().find(|file| file.path == path);
                 if known.is_none_or(|known| known.digest != digest) {
@@ -377,6 +379,7 @@ impl Reader {
                     ended: None,
                     outcome: None,
                     settled: None,
+                    set_aside: false,
                 });
             }
             Entry::Outcome { key, attempt, operation, outcome } => match (self.begun(&key, attempt), operation) {
@@ -394,6 +397,7 @@ impl Reader {
                     ended: Some(at),
                     outcome: Some(outcome),
                     settled: None,
+                    set_aside: false,
                 }),
                 // An answer to what nobody asked says nothing.
                 (None, None) => {}
@@ -404,7 +408,14 @@ impl Reader {
                     begun.settled = Some(Settled { at, performed, evidence });
                 }
             }
-            Entry::Accepted { key } => self.history.accepted.push((at, key)),
+            Entry::Accepted { key } => {
+                let call = key.call_key();
+                for attempt in &mut self.history.operations {
+                    attempt.set_aside |=
+                        attempt.key.call_key() == call || attempt.key.is_after(&call.branch, call.call);
+                }
+                self.history.accepted.push((at, key));
+            }
             Entry::Step(step) => {
                 if self.told.is_new(&serde_json::to_string(&step).unwrap_or_default()) {
                     self.history.steps.push(PastStep { at, sequence, step });

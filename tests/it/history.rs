@@ -156,3 +156,23 @@ async fn a_run_that_ended_has_its_report() {
     assert_eq!((history.processes[0].ending, history.at_work().as_millis()), (Some(Ending::Failed), 1_500));
     assert_eq!(history.unsettled().count(), 0);
 }
+
+#[tokio::test]
+async fn what_an_accepted_change_set_aside_is_marked() {
+    let folder = Folder::empty();
+    let past = Past::of(&folder);
+    let run = past.at(0).begin(opening(RUN, json!({ "code": "hb" }))).await;
+    run.process("process 1");
+    let asks = |key: &str| {
+        run.asks(key, Effect::Create, "POST /api/v1/spaces", "space", "playbooks/onboard.rhai:3:1", json!({}));
+        run.answers(key, 201, json!({ "id": key }));
+    };
+    ["0:a#0", "1:b#0", "1:c#0", "2[0].0:d#0"].into_iter().for_each(asks);
+    run.process("process 2").accepts("1:c#0");
+    asks("1:e#0");
+    run.dies().await;
+    let history = read(&folder).await;
+    let set_aside: Vec<bool> = history.operations.iter().map(|attempt| attempt.set_aside).collect();
+    assert_eq!(set_aside, [false, true, true, true, false]);
+    assert_eq!(history.accepted[0].1.to_string(), "1:c#0");
+}

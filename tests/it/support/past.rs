@@ -203,6 +203,11 @@ impl PastRun {
         self
     }
 
+    pub(crate) fn accepts(&self, key: &str) -> &Self {
+        self.log.note(&Entry::Accepted { key: key.parse().unwrap() });
+        self
+    }
+
     pub(crate) fn step(
         &self,
         change: Change,
