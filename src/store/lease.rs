@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use super::{State, StateError, durable};
+use super::seal::{self, Seal};
+use super::{State, StateError, durable, totals};
 use crate::operation::{Failure, FailureKind};
 
 /// Who works on what: a customer, a tenant. At most one run at a time has a lease of a name, over all processes that
@@ -84,45 +85,75 @@ impl Leases {
             path: state.path().to_owned(),
             source: format!("the lock of this process: {source}").into(),
         })?;
-        let since = state.clock().now();
+        let since = state.clock().now().to_string();
         let (name, run) = (name.to_owned(), run.to_owned());
         let lease = Lease { state: state.clone(), name: name.clone(), run: run.clone() };
         state
             .change_soon(move |connection| {
-                if let Some(held) = held_by_another(connection, &holders, &name, &run)? {
+                let before = LeaseRow::of(connection, &name)?;
+                if let Some(held) = before.as_ref().and_then(|row| held_by_another(row, &holders, &run)) {
                     return Ok(Err(LeaseError::Held(Box::new(held))));
                 }
-                connection.prepare_cached(
-                    "INSERT INTO leases (name, run, since, holder) VALUES (?1, ?2, ?3, ?4)
-                     ON CONFLICT (name) DO UPDATE SET run = excluded.run, since = excluded.since, holder = excluded.holder",
-                )?
-                .execute(params![name, run, since.to_string(), holder])?;
-                Ok(Ok(()))
+                LeaseRow { name, run, since, holder }.put(connection, before.as_ref()).map(Ok)
             })
             .await?;
         Ok(lease)
     }
 }
 
-/// Who else has the lease, when their process is alive.
-fn held_by_another(
-    connection: &Connection,
-    holders: &Holders,
-    name: &str,
-    run: &str,
-) -> rusqlite::Result<Option<Held>> {
-    let row = connection
-        .prepare_cached("SELECT run, since, holder FROM leases WHERE name = ?1")?
-        .query_row([name], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?)))
-        .optional()?;
-    let Some((other, since, holder)) = row else { return Ok(None) };
-    let own = holders.is_own(&holder);
-    if (own && other == run) || !holders.is_alive(&holder) {
-        return Ok(None);
+/// A row of `leases`.
+pub(super) struct LeaseRow {
+    name: String,
+    run: String,
+    since: String,
+    holder: String,
+}
+
+impl LeaseRow {
+    pub(super) const TABLE: &str = "leases";
+
+    pub(super) fn seal(&self) -> Seal {
+        seal::texts(Self::TABLE, [Some(&self.name), Some(&self.run), Some(&self.since), Some(&self.holder)])
     }
-    let process = if own { "this process".to_owned() } else { process(&holder) };
-    let since = since.parse().unwrap_or(Timestamp::UNIX_EPOCH);
-    Ok(Some(Held { name: name.to_owned(), run: other, since, process }))
+
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let own =
+            Self { name: row.get("name")?, run: row.get("run")?, since: row.get("since")?, holder: row.get("holder")? };
+        let beside: Vec<u8> = row.get("seal")?;
+        seal::check(&beside, own.seal(), || format!("the lease of {} in leases", shown(&own.name)))?;
+        Ok(own)
+    }
+
+    fn of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Self>> {
+        connection.prepare_cached("SELECT * FROM leases WHERE name = ?1")?.query_row([name], Self::read).optional()
+    }
+
+    fn put(&self, connection: &Connection, before: Option<&Self>) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(
+                "INSERT INTO leases (name, run, since, holder, seal) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (name) DO UPDATE SET
+                     run = excluded.run, since = excluded.since, holder = excluded.holder, seal = excluded.seal",
+            )?
+            .execute(params![self.name, self.run, self.since, self.holder, self.seal()])?;
+        totals::change(connection, Self::TABLE, "", before.map(Self::seal), Some(self.seal()))
+    }
+
+    fn remove(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.prepare_cached("DELETE FROM leases WHERE name = ?1")?.execute([&self.name])?;
+        totals::change(connection, Self::TABLE, "", Some(self.seal()), None)
+    }
+}
+
+/// Who else has the lease, when their process is alive.
+fn held_by_another(row: &LeaseRow, holders: &Holders, run: &str) -> Option<Held> {
+    let own = holders.is_own(&row.holder);
+    if (own && row.run == run) || !holders.is_alive(&row.holder) {
+        return None;
+    }
+    let process = if own { "this process".to_owned() } else { process(&row.holder) };
+    let since = row.since.parse().unwrap_or(Timestamp::UNIX_EPOCH);
+    Some(Held { name: row.name.clone(), run: row.run.clone(), since, process })
 }
 
 /// A process, as a person would say it.
@@ -156,11 +187,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let (name, run) = (std::mem::take(&mut self.name), std::mem::take(&mut self.run));
         // Nobody waits: what does not reach the disk is taken over once this process has ended.
-        drop(self.state.change_soon::<_, StateError>(move |connection| {
-            connection
-                .prepare_cached("DELETE FROM leases WHERE name = ?1 AND run = ?2")?
-                .execute(params![name, run])?;
-            Ok(Ok(()))
+        drop(self.state.change_soon::<_, StateError>(move |connection| match LeaseRow::of(connection, &name)? {
+            Some(row) if row.run == run => row.remove(connection).map(Ok),
+            _ => Ok(Ok(())),
         }));
     }
 }

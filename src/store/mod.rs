@@ -7,13 +7,17 @@ mod certificate;
 mod commit;
 mod durable;
 mod fingerprint;
+mod format;
 mod journal;
 mod keys;
 mod lease;
+mod pack;
 mod registry;
+mod seal;
 mod shared;
 mod source;
 mod state;
+mod totals;
 mod vault;
 
 pub(crate) use registry::unsettled_hint;
@@ -22,6 +26,7 @@ pub(crate) use vault::plain_name;
 
 pub use commit::{CommitHook, Verdict};
 pub use fingerprint::Fingerprints;
+pub use format::FORMAT;
 pub use journal::{
     Ending, Entry, Journal, JournalError, Logged, Mentions, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState,
 };
@@ -30,5 +35,5 @@ pub use lease::{Held, Lease, LeaseError, Leases};
 pub use registry::{Intent, Registry, RegistryError, Tenant};
 pub use shared::SharedSink;
 pub use source::{CommandLimits, Environment, SecretSource};
-pub use state::{FORMAT, State, StateError};
+pub use state::{State, StateError};
 pub use vault::{Sink, Vault, VaultError};

@@ -1,92 +1,20 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode};
 
 use super::commit::{CommitHook, Committer, Stopped};
+use super::format::{self, FORMAT, Found};
 use super::lease::Holders;
 use super::source::blocking;
 use super::{Journal, Leases, Registry, durable};
 use crate::operation::{Failure, FailureKind};
 use crate::surroundings::Clock;
 
-/// The version of the state file's format that this release writes; it reads every earlier one and brings it up to date.
-pub const FORMAT: i64 = 2;
-
 static OPENING: Mutex<()> = Mutex::new(());
-
-/// Marks a state file as tenantry's (`TNRY`).
-const APPLICATION: i64 = 0x544e_5259;
-
-/// How long to wait for another process that is writing.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What brings a file of each format to the next one, from nothing on.
-const STEPS: [&str; 2] = [
-    "
-CREATE TABLE tenants (
-    organization   TEXT NOT NULL,
-    customer       TEXT NOT NULL,
-    id             TEXT NOT NULL,
-    hostname       TEXT NOT NULL,
-    alias          TEXT,
-    region         TEXT NOT NULL,
-    name           TEXT,
-    status         TEXT NOT NULL,
-    created_by_run TEXT,
-    created_at     TEXT NOT NULL,
-    updated_at     TEXT NOT NULL,
-    PRIMARY KEY (organization, customer)
-) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX tenants_by_id ON tenants (organization, id);
-CREATE TABLE intents (
-    organization TEXT NOT NULL,
-    customer     TEXT NOT NULL,
-    run          TEXT NOT NULL,
-    key          TEXT NOT NULL,
-    digest       TEXT NOT NULL,
-    since        TEXT NOT NULL,
-    PRIMARY KEY (organization, customer)
-) STRICT, WITHOUT ROWID;
-",
-    "
-CREATE TABLE runs (
-    number   INTEGER PRIMARY KEY,
-    id       TEXT NOT NULL UNIQUE,
-    scope    TEXT NOT NULL,
-    customer TEXT NOT NULL,
-    playbook TEXT NOT NULL,
-    opening  TEXT NOT NULL,
-    began    TEXT NOT NULL,
-    status   TEXT NOT NULL,
-    ended    TEXT,
-    holder   TEXT NOT NULL
-) STRICT;
-CREATE INDEX runs_by_customer ON runs (scope, customer, playbook, number);
-CREATE TABLE entries (
-    run      INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    at       INTEGER NOT NULL,
-    body     BLOB NOT NULL,
-    seal     BLOB NOT NULL,
-    PRIMARY KEY (run, sequence)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE contents (
-    digest BLOB PRIMARY KEY,
-    bytes  BLOB NOT NULL
-) STRICT, WITHOUT ROWID;
-CREATE TABLE leases (
-    name   TEXT PRIMARY KEY,
-    run    TEXT NOT NULL,
-    since  TEXT NOT NULL,
-    holder TEXT NOT NULL
-) STRICT, WITHOUT ROWID;
-",
-];
 
 /// An open state file (`.tenantry/state.db`): the registry of tenants, the journal of runs, the leases.
 ///
@@ -217,7 +145,7 @@ impl State {
         holders: Holders,
         inline: bool,
     ) -> Result<Self, StateError> {
-        match set_up_patiently(&mut connection).map_err(|error| sort(path, error))? {
+        match format::set_up(&mut connection).map_err(|error| sort(path, error))? {
             Found::Ready => {}
             Found::Foreign => return Err(StateError::Foreign { path: path.to_owned() }),
             Found::Newer(found) => return Err(StateError::Newer { path: path.to_owned(), found }),
@@ -304,63 +232,6 @@ impl State {
             Stopped::Shared(why) => StateError::Access { path: self.0.path.clone(), source: why.into() },
         }
     }
-}
-
-enum Found {
-    Ready,
-    Foreign,
-    Newer(i64),
-    Damaged(String),
-}
-
-/// The very first opening changes the journal mode, for which the database does not wait when another process does it too.
-fn set_up_patiently(connection: &mut Connection) -> rusqlite::Result<Found> {
-    const PAUSE: Duration = Duration::from_millis(10);
-    let mut waited = Duration::ZERO;
-    loop {
-        match set_up(connection) {
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && waited < PATIENCE => {
-                std::thread::sleep(PAUSE);
-                waited += PAUSE;
-            }
-            done => return done,
-        }
-    }
-}
-
-fn set_up(connection: &mut Connection) -> rusqlite::Result<Found> {
-    connection.busy_timeout(PATIENCE)?;
-    // Before anything is written: whose file is it?
-    let application: i64 = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-    let format: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    if application != APPLICATION && (application != 0 || format != 0 || tables != 0) {
-        return Ok(Found::Foreign);
-    }
-    if format > FORMAT {
-        return Ok(Found::Newer(format));
-    }
-    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
-    connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;")?;
-    connection.set_prepared_statement_cache_capacity(64);
-    // Two processes may come here at once: the second finds the work done.
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let format: i64 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    for step in STEPS.iter().skip(usize::try_from(format).unwrap_or(0)) {
-        transaction.execute_batch(step)?;
-    }
-    if format < FORMAT {
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-    }
-    for table in ["tenants", "intents"] {
-        let report: String = transaction.query_row(&format!("PRAGMA quick_check('{table}')"), [], |row| row.get(0))?;
-        if report != "ok" {
-            return Ok(Found::Damaged(report));
-        }
-    }
-    transaction.commit()?;
-    Ok(Found::Ready)
 }
 
 /// Tells damage from mere trouble with access.

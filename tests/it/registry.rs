@@ -227,3 +227,71 @@ async fn a_state_file_with_a_torn_page_is_refused() {
     };
     assert!(matches!(outcome, Err(RegistryError::State(StateError::Damaged { .. }))), "{outcome:?}");
 }
+
+/// What reading everything of the registry says of damage.
+fn damage(registry: &Registry) -> Option<String> {
+    let read = registry.tenants("org").map(drop).and_then(|()| registry.intents("org").map(drop));
+    match read {
+        Ok(()) => None,
+        Err(RegistryError::State(StateError::Damaged { why, .. })) => Some(why),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn every_column_of_the_registry_is_sealed() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    let named = Tenant { alias: Some("a".to_owned()), name: Some("n".to_owned()), ..tenant("harbour", "t1") };
+    registry.adopt("org", &named).unwrap();
+    registry.begin_create("org", "fenwick", "run-1", "k", "d").unwrap();
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    let columns = |table: &str| -> Vec<String> {
+        let mut rows = connection.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).unwrap();
+        rows.query_map([], |row| row.get(0)).unwrap().map(|name| name.unwrap()).collect()
+    };
+    for (table, customer) in [("tenants", "harbour"), ("intents", "fenwick")] {
+        let columns = columns(table);
+        assert!(columns.len() >= 7, "{columns:?}");
+        for column in columns.iter().filter(|column| *column != "seal") {
+            let flip = format!("UPDATE {table} SET {column} = char(unicode({column}) + 1) || substr({column}, 2)");
+            connection.execute(&flip, []).unwrap();
+            let why = damage(&registry).unwrap_or_else(|| panic!("{table}.{column}"));
+            match column.as_str() {
+                "organization" => assert!(why.starts_with(&format!("{table} of `org` should have 1 rows")), "{why}"),
+                // A time that is none is told as that.
+                "since" => {}
+                "customer" => assert!(why.ends_with(&format!("in {table} is not what was written")), "{why}"),
+                _ => assert_eq!(why, format!("the row of customer `{customer}` in {table} is not what was written")),
+            }
+            assert!(matches!(State::open(&path, clock()), Err(StateError::Damaged { .. })));
+            connection.execute(&flip.replace("+ 1", "- 1"), []).unwrap();
+            assert_eq!(damage(&registry), None);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_is_gone_is_missed_before_a_tenant_is_created_again() {
+    let (_folder, path) = folder();
+    let registry = open(&path);
+    for customer in ["fenwick", "harbour", "pulsewise"] {
+        registry.adopt("org", &tenant(customer, &format!("t-{customer}"))).unwrap();
+    }
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute("DELETE FROM tenants WHERE customer = 'harbour'", []).unwrap();
+    let error = registry.begin_create("org", "harbour", "run-2", "k", "d").unwrap_err();
+    let why = "tenants of `org` should have 3 rows and has 2 that are right";
+    assert!(error.to_string().ends_with(why), "{error}");
+    assert_eq!(damage(&registry).unwrap(), why);
+    assert!(State::open(&path, clock()).unwrap_err().to_string().ends_with(why));
+}
+
+#[tokio::test]
+async fn a_state_file_whose_mark_is_damaged_is_not_taken_for_another_programs() {
+    let (_folder, path) = folder();
+    drop(open(&path));
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "application_id", 0x544e_5258).unwrap();
+    let error = State::open(&path, clock()).unwrap_err();
+    assert!(matches!(error, StateError::Damaged { .. }), "{error:?}");
+}

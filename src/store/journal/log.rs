@@ -5,7 +5,9 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::entry::{Ending, Entry};
-use super::seal::{self, Seal};
+use super::row::RunRow;
+use crate::store::pack::pack;
+use crate::store::seal::{self, Seal};
 use crate::store::{State, StateError};
 
 /// The journal of one run, being written. Clones write the same one.
@@ -60,7 +62,7 @@ impl RunLog {
     pub fn note_file(&self, path: &str, content: &[u8]) {
         let digest: [u8; 32] = Sha256::digest(content).into();
         let entry = Entry::File { path: path.to_owned(), digest: super::hex(&digest) };
-        drop(self.add(&entry, Beside::Content(digest, seal::pack(content))));
+        drop(self.add(&entry, Beside::Content(digest, pack(content))));
     }
 
     /// Adds the last entry and closes the run.
@@ -74,56 +76,67 @@ impl RunLog {
 
     fn add(&self, entry: &Entry, beside: Beside) -> impl Future<Output = Result<(), StateError>> + Send + use<> {
         // An entry is data of our own and always has a text.
-        let body = seal::pack(&serde_json::to_vec(entry).unwrap_or_default());
+        let text = serde_json::to_vec(entry).unwrap_or_default();
+        let body = pack(&text);
         let (run, path) = (self.0.run, self.0.state.path().to_owned());
         let mut next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner);
         let at = self.0.state.clock().now().as_microsecond();
-        let (sequence, seal) = (next.sequence, seal::next(next.seal, next.sequence, at, &body));
+        let (sequence, before) = (next.sequence, next.seal);
+        let seal = seal::next(before, sequence, at, &text);
         *next = Next { sequence: sequence + 1, seal };
         // Handed in while the place is held, so that the file gets entries in order.
         let done = self.0.state.change_soon(move |connection| {
-            if sequence > 0 && !is_there(connection, run, sequence - 1)? {
+            let place = Place { run, sequence: i64::try_from(sequence).unwrap_or(i64::MAX), before, seal };
+            if !place.take(connection)? {
                 let source = "an earlier entry of this run could not be written".into();
                 return Ok(Err(StateError::Access { path, source }));
             }
-            write(connection, run, sequence, at, &body, seal, &beside).map(Ok)
+            place.write(connection, at, &body, beside).map(Ok)
         });
         drop(next);
         done
     }
 }
 
-/// Whether the entry before reached the file: a log with a gap would be worth nothing.
-fn is_there(connection: &Connection, run: i64, sequence: u64) -> rusqlite::Result<bool> {
-    connection
-        .prepare_cached("SELECT 1 FROM entries WHERE run = ?1 AND sequence = ?2")?
-        .exists(params![run, i64::try_from(sequence).unwrap_or(i64::MAX)])
+/// The place of an entry in its run's log.
+struct Place {
+    run: i64,
+    sequence: i64,
+    before: Seal,
+    seal: Seal,
 }
 
-fn write(
-    connection: &Connection,
-    run: i64,
-    sequence: u64,
-    at: i64,
-    body: &[u8],
-    seal: Seal,
-    beside: &Beside,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO entries (run, sequence, at, body, seal) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![run, i64::try_from(sequence).unwrap_or(i64::MAX), at, body, seal])?;
-    match beside {
-        Beside::Nothing => {}
-        Beside::Content(digest, bytes) => {
-            connection
-                .prepare_cached("INSERT OR IGNORE INTO contents (digest, bytes) VALUES (?1, ?2)")?
-                .execute(params![digest, bytes])?;
-        }
-        Beside::Ending(status, ended) => {
-            connection
-                .prepare_cached("UPDATE runs SET status = ?2, ended = ?3 WHERE number = ?1")?
-                .execute(params![run, status.as_str(), ended])?;
+impl Place {
+    /// Makes the entry the last one, when the one before it is: a log with a gap would be worth nothing.
+    fn take(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let taken = connection
+            .prepare_cached("UPDATE heads SET count = ?2 + 1, seal = ?4 WHERE run = ?1 AND count = ?2 AND seal = ?3")?
+            .execute(params![self.run, self.sequence, self.before, self.seal])?;
+        Ok(taken == 1)
+    }
+
+    fn write(&self, connection: &Connection, at: i64, body: &[u8], beside: Beside) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached("INSERT INTO entries (run, sequence, at, body, seal) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![self.run, self.sequence, at, body, self.seal])?;
+        match beside {
+            Beside::Nothing => Ok(()),
+            Beside::Content(digest, bytes) => {
+                connection
+                    .prepare_cached("INSERT INTO contents (digest, bytes) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
+                    .execute(params![digest, bytes])?;
+                connection
+                    .prepare_cached(
+                        "INSERT INTO uses (content, run) SELECT number, ?2 FROM contents WHERE digest = ?1
+                         ON CONFLICT DO NOTHING",
+                    )?
+                    .execute(params![digest, self.run])?;
+                Ok(())
+            }
+            Beside::Ending(status, ended) => RunRow::update(connection, self.run, |row| {
+                status.as_str().clone_into(&mut row.status);
+                row.ended = Some(ended);
+            }),
         }
     }
-    Ok(())
 }

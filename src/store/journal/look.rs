@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use rusqlite::Connection;
 
-use super::{Journal, JournalError, checked, raw_entries};
+use super::{Journal, JournalError};
 
 /// Where a text was found.
 #[derive(Debug, Default)]
@@ -69,16 +69,8 @@ impl Journal {
     }
 
     fn mentions(&self, id: &str, wanted: &[String]) -> Result<bool, JournalError> {
-        let found = self.0.read::<_, JournalError>(|connection| {
-            let run: Option<(i64, String)> = connection
-                .prepare_cached("SELECT number, opening FROM runs WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            run.map(|(number, opening)| Ok((opening, raw_entries(connection, number)?))).transpose()
-        })?;
         // It may have been pruned meanwhile.
-        let Some((opening, rows)) = found else { return Ok(false) };
-        let (entries, _) = checked(id, &opening, rows)?;
+        let Some((_, entries, _)) = self.read_texts(id)? else { return Ok(false) };
         Ok(entries.iter().any(|(_, _, text)| {
             std::str::from_utf8(text).is_ok_and(|text| wanted.iter().any(|wanted| text.contains(wanted.as_str())))
         }))

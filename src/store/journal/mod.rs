@@ -3,16 +3,18 @@
 mod entry;
 mod log;
 mod look;
-mod seal;
+pub(super) mod row;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _};
 
 pub use entry::{Ending, Entry, Logged, Opening, RunKind, RunRecord, RunState};
 pub use log::RunLog;
 pub use look::Mentions;
 
-use self::seal::Seal;
+use self::row::{OPEN, RunRow};
+use super::pack::unpack;
+use super::seal::{self, Seal};
 use super::{State, StateError};
 use crate::operation::{Failure, FailureKind};
 
@@ -106,29 +108,9 @@ impl Journal {
     /// When the state file cannot be written.
     pub async fn begin(&self, opening: Opening) -> Result<RunLog, JournalError> {
         let state = self.0.clone();
-        let (holder, began) = (self.holder()?, state.clock().now().to_string());
-        // An opening is data of our own and always has a text.
-        let text = serde_json::to_string(&opening).unwrap_or_default();
-        let first = seal::first(&text);
-        let number = state
-            .change_soon::<_, JournalError>(move |connection| {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO runs (id, scope, customer, playbook, opening, began, status, holder)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'open', ?7)",
-                    )?
-                    .execute(params![
-                        opening.id,
-                        opening.scope,
-                        opening.customer,
-                        opening.playbook,
-                        text,
-                        began,
-                        holder
-                    ])?;
-                Ok(Ok(connection.last_insert_rowid()))
-            })
-            .await?;
+        let row = RunRow::new(&opening, state.clock().now().to_string(), self.holder()?);
+        let first = row.first();
+        let number = state.change_soon::<_, JournalError>(move |connection| row.add(connection).map(Ok)).await?;
         Ok(RunLog::new(state, number, 0, first))
     }
 
@@ -142,10 +124,12 @@ impl Journal {
         let (state, holder) = (self.0.clone(), self.holder()?);
         state
             .change_soon::<_, JournalError>(move |connection| {
-                connection
-                    .prepare_cached("UPDATE runs SET status = 'open', ended = NULL, holder = ?2 WHERE number = ?1")?
-                    .execute(params![number, holder])?;
-                Ok(Ok(()))
+                RunRow::update(connection, number, |row| {
+                    OPEN.clone_into(&mut row.status);
+                    row.ended = None;
+                    row.holder = holder;
+                })
+                .map(Ok)
             })
             .await?;
         let next = entries.len() as u64;
@@ -157,14 +141,18 @@ impl Journal {
     /// # Errors
     /// When the state file cannot be read.
     pub fn runs(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, JournalError> {
+        let RunFilter { scope, customer, playbook, limit } = filter;
         self.0.read(|connection| {
-            let mut rows = connection.prepare_cached(&format!(
-                "{RECORD} WHERE (?1 IS NULL OR scope = ?1) AND (?2 IS NULL OR customer = ?2)
-                 AND (?3 IS NULL OR playbook = ?3) ORDER BY number DESC LIMIT ?4"
-            ))?;
-            let limit = filter.limit.map_or(-1, i64::from);
-            rows.query_map(params![filter.scope, filter.customer, filter.playbook, limit], |row| self.record(row))?
-                .collect()
+            let rows = if let (Some(scope), Some(customer), Some(playbook)) = (scope, customer, playbook) {
+                RunRow::of_customer(connection, scope, customer, playbook, *limit)?
+            } else {
+                let is = |wanted: &Option<String>, own: &str| wanted.as_ref().is_none_or(|wanted| wanted == own);
+                let meant =
+                    |row: &RunRow| is(scope, &row.scope) && is(customer, &row.customer) && is(playbook, &row.playbook);
+                let most = limit.map_or(usize::MAX, |limit| limit as usize);
+                RunRow::all(connection)?.into_iter().filter(meant).take(most).collect()
+            };
+            rows.into_iter().map(|row| self.record(row)).collect()
         })
     }
 
@@ -173,11 +161,8 @@ impl Journal {
     /// # Errors
     /// When there is none or there are several, or the state file cannot be read.
     pub fn run(&self, id: &str) -> Result<RunRecord, JournalError> {
-        let end = format!("{id}\u{10ffff}");
         let mut found: Vec<RunRecord> = self.0.read::<_, JournalError>(|connection| {
-            let mut rows =
-                connection.prepare_cached(&format!("{RECORD} WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 4"))?;
-            rows.query_map(params![id, end], |row| self.record(row))?.collect()
+            RunRow::beginning(connection, id, 4)?.into_iter().map(|row| self.record(row)).collect()
         })?;
         if let Some(exact) = found.iter().position(|run| run.opening.id == id) {
             return Ok(found.swap_remove(exact));
@@ -221,7 +206,7 @@ impl Journal {
                 .optional()
         })?;
         let Some(packed) = packed else { return Ok(None) };
-        match seal::unpack(&packed) {
+        match unpack(&packed) {
             Some(bytes) if sha2::Sha256::digest(&bytes).as_slice() == key.as_slice() => Ok(Some(bytes)),
             _ => Err(StateError::Damaged {
                 path: self.0.path().to_owned(),
@@ -247,40 +232,28 @@ impl Journal {
         })
     }
 
-    fn record(&self, row: &Row<'_>) -> rusqlite::Result<RunRecord> {
-        let opening: String = row.get("opening")?;
-        let (began, ended): (String, Option<String>) = (row.get("began")?, row.get("ended")?);
-        let (status, holder): (String, String) = (row.get("status")?, row.get("holder")?);
-        let status = match status.as_str() {
+    fn record(&self, row: RunRow) -> rusqlite::Result<RunRecord> {
+        let status = match row.status.as_str() {
             "succeeded" => RunState::Succeeded,
             "failed" => RunState::Failed,
             "cancelled" => RunState::Cancelled,
-            _ if self.0.holders().is_alive(&holder) => RunState::Running,
+            _ if self.0.holders().is_alive(&row.holder) => RunState::Running,
             _ => RunState::Interrupted,
         };
+        let time = |text: &str| text.parse().map_err(|error: jiff::Error| seal::damage(error.to_string()));
         Ok(RunRecord {
-            opening: serde_json::from_str(&opening).map_err(unreadable)?,
-            began: began.parse().map_err(unreadable)?,
-            ended: ended.map(|ended| ended.parse()).transpose().map_err(unreadable)?,
+            opening: serde_json::from_slice(&row.opening).map_err(|error| seal::damage(error.to_string()))?,
+            began: time(&row.began)?,
+            ended: row.ended.as_deref().map(time).transpose()?,
             status,
-            superseded_by: row.get("superseded_by")?,
+            superseded_by: row.superseded_by,
         })
     }
 
     fn read_entries(&self, id: &str) -> Result<(Vec<Logged>, i64, Seal), JournalError> {
-        let found: Option<(i64, String, Vec<Raw>)> = self.0.read::<_, JournalError>(|connection| {
-            let run: Option<(i64, String)> = connection
-                .prepare_cached("SELECT number, opening FROM runs WHERE id = ?1")?
-                .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let Some((number, opening)) = run else { return Ok(None) };
-            let rows = raw_entries(connection, number)?;
-            Ok(Some((number, opening, rows)))
-        })?;
-        let Some((number, opening, rows)) = found else {
+        let Some((run, texts, last)) = self.read_texts(id)? else {
             return Err(JournalError::Unknown { id: id.to_owned(), nearest: None });
         };
-        let (texts, last) = checked(id, &opening, rows)?;
         let mut entries = Vec::with_capacity(texts.len());
         for (sequence, at, text) in texts {
             let damaged = |why: String| JournalError::Damaged { run: id.to_owned(), sequence, why };
@@ -288,26 +261,44 @@ impl Journal {
             let at = Timestamp::from_microsecond(at).map_err(|error| damaged(error.to_string()))?;
             entries.push(Logged { sequence, at, entry });
         }
-        Ok((entries, number, last))
+        Ok((entries, run, last))
+    }
+
+    /// The texts of all entries of the run of exactly this id, found to be what was written; its number, and the seal of
+    /// the last.
+    fn read_texts(&self, id: &str) -> Result<Option<(i64, Vec<Text>, Seal)>, JournalError> {
+        let found: Option<(RunRow, Vec<Raw>, Option<Head>)> = self.0.read::<_, JournalError>(|connection| {
+            let Some(run) = RunRow::of(connection, id)? else { return Ok(None) };
+            let (rows, head) = (raw_entries(connection, run.number)?, head(connection, run.number)?);
+            Ok(Some((run, rows, head)))
+        })?;
+        let Some((run, rows, head)) = found else { return Ok(None) };
+        let (texts, last) = checked(&run, rows, head)?;
+        Ok(Some((run.number, texts, last)))
     }
 }
 
 /// Sequence, time and text of each entry, found to be what was written, and the seal of the last.
-fn checked(id: &str, opening: &str, rows: Vec<Raw>) -> Result<(Vec<Text>, Seal), JournalError> {
+fn checked(run: &RunRow, rows: Vec<Raw>, head: Option<Head>) -> Result<(Vec<Text>, Seal), JournalError> {
+    let damaged =
+        |sequence: u64, why: &str| JournalError::Damaged { run: run.id.clone(), sequence, why: why.to_owned() };
     let mut texts = Vec::with_capacity(rows.len());
-    let mut before = seal::first(opening);
-    for (place, (sequence, at, body, sealed)) in rows.into_iter().enumerate() {
-        let damaged =
-            |why: &str| JournalError::Damaged { run: id.to_owned(), sequence: place as u64, why: why.to_owned() };
-        if sequence != place as u64 {
-            return Err(damaged("it is missing"));
+    let mut before = run.first();
+    for (place, (sequence, at, body, sealed)) in (0..).zip(rows) {
+        if sequence != place {
+            return Err(damaged(place, "it is missing"));
         }
-        let seal = seal::next(before, sequence, at, &body);
+        let text = unpack(&body).ok_or_else(|| damaged(place, "it is not what was written"))?;
+        let seal = seal::next(before, sequence, at, &text);
         if seal.as_slice() != sealed.as_slice() {
-            return Err(damaged("it is not what was written"));
+            return Err(damaged(place, "it is not what was written"));
         }
         before = seal;
-        texts.push((sequence, at, seal::unpack(&body).ok_or_else(|| damaged("it cannot be unpacked"))?));
+        texts.push((sequence, at, text));
+    }
+    let count = texts.len() as u64;
+    if head.is_none_or(|head| head != (count, before)) {
+        return Err(damaged(count, "the log does not end as it was written"));
     }
     Ok((texts, before))
 }
@@ -318,9 +309,16 @@ type Text = (u64, i64, Vec<u8>);
 /// Sequence, time, body and seal of an entry.
 type Raw = (u64, i64, Vec<u8>, Vec<u8>);
 
-const RECORD: &str = "SELECT *, (SELECT later.id FROM runs AS later WHERE later.scope = runs.scope
-    AND later.customer = runs.customer AND later.playbook = runs.playbook AND later.number > runs.number
-    ORDER BY later.number DESC LIMIT 1) AS superseded_by FROM runs";
+/// How many entries a run has, and the seal of the last.
+type Head = (u64, Seal);
+
+fn head(connection: &Connection, number: i64) -> rusqlite::Result<Option<Head>> {
+    let row: Option<(i64, Vec<u8>)> = connection
+        .prepare_cached("SELECT count, seal FROM heads WHERE run = ?1")?
+        .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(row.and_then(|(count, seal)| Some((u64::try_from(count).ok()?, seal.try_into().ok()?))))
+}
 
 fn raw_entries(connection: &Connection, number: i64) -> rusqlite::Result<Vec<Raw>> {
     let mut rows =
@@ -330,11 +328,6 @@ fn raw_entries(connection: &Connection, number: i64) -> rusqlite::Result<Vec<Raw
         Ok((u64::try_from(sequence).unwrap_or(u64::MAX), row.get(1)?, row.get(2)?, row.get(3)?))
     })?
     .collect()
-}
-
-/// What was read is not what was ever written.
-fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
 }
 
 fn hex(bytes: &[u8]) -> String {

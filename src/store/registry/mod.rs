@@ -1,10 +1,13 @@
+pub(super) mod rows;
+
 use std::fmt;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::Connection;
 use serde::Serialize;
 
-use super::{State, StateError};
+use self::rows::{IntentRow, TenantRow};
+use super::{State, StateError, totals};
 use crate::operation::{Failure, FailureKind};
 
 /// Which customer of which organization has which tenant, durably (`.tenantry/state.db`).
@@ -135,7 +138,7 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn tenant(&self, organization: &str, customer: &str) -> Result<Option<Tenant>, RegistryError> {
-        self.read(|state| tenant_of(state, organization, customer))
+        self.read(|state| Ok(TenantRow::of(state, organization, customer)?.map(|row| row.tenant)))
     }
 
     /// The customer's creation whose end is not known.
@@ -143,7 +146,7 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn intent(&self, organization: &str, customer: &str) -> Result<Option<Intent>, RegistryError> {
-        self.read(|state| intent_of(state, organization, customer))
+        self.read(|state| Ok(IntentRow::of(state, organization, customer)?.map(|row| row.intent)))
     }
 
     /// All tenants of an organization, by customer.
@@ -151,10 +154,7 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn tenants(&self, organization: &str) -> Result<Vec<Tenant>, RegistryError> {
-        self.read(|state| {
-            let mut rows = state.prepare_cached("SELECT * FROM tenants WHERE organization = ?1 ORDER BY customer")?;
-            rows.query_map([organization], read_tenant)?.collect()
-        })
+        self.read(|state| Ok(TenantRow::all(state, organization)?.into_iter().map(|row| row.tenant).collect()))
     }
 
     /// All creations of an organization whose end is not known, by customer.
@@ -162,10 +162,7 @@ impl Registry {
     /// # Errors
     /// When the state file cannot be read.
     pub fn intents(&self, organization: &str) -> Result<Vec<Intent>, RegistryError> {
-        self.read(|state| {
-            let mut rows = state.prepare_cached("SELECT * FROM intents WHERE organization = ?1 ORDER BY customer")?;
-            rows.query_map([organization], read_intent)?.collect()
-        })
+        self.read(|state| Ok(IntentRow::all(state, organization)?.into_iter().map(|row| row.intent).collect()))
     }
 
     /// Whether anything is known of an organization: a registry that knows nothing may be the wrong one.
@@ -193,19 +190,19 @@ impl Registry {
         key: &str,
         digest: &str,
     ) -> Result<(), RegistryError> {
-        let since = self.0.clock().now().to_string();
+        let since = self.0.clock().now();
         let [organization, customer, run, key, digest] = [organization, customer, run, key, digest].map(str::to_owned);
         self.change(move |state| {
-            if let Some(tenant) = tenant_of(state, &organization, &customer)? {
-                return Ok(Err(RegistryError::HasTenant(Box::new(tenant))));
+            // What follows cannot be taken back, so a row that the disk lost must not look like none.
+            let tenants = TenantRow::all(state, &organization)?;
+            let intents = IntentRow::all(state, &organization)?;
+            if let Some(known) = tenants.into_iter().find(|row| row.tenant.customer == customer) {
+                return Ok(Err(RegistryError::HasTenant(Box::new(known.tenant))));
             }
-            if let Some(intent) = intent_of(state, &organization, &customer)? {
-                return Ok(Err(RegistryError::Unsettled(Box::new(intent))));
+            if let Some(known) = intents.into_iter().find(|row| row.intent.customer == customer) {
+                return Ok(Err(RegistryError::Unsettled(Box::new(known.intent))));
             }
-            state.execute(
-                "INSERT INTO intents (organization, customer, run, key, digest, since) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                params![organization, customer, run, key, digest, since],
-            )?;
+            IntentRow { organization, intent: Intent { customer, run, key, digest, since } }.put(state)?;
             Ok(Ok(()))
         })
     }
@@ -225,11 +222,9 @@ impl Registry {
     pub fn settle_not_created(&self, organization: &str, customer: &str) -> Result<bool, RegistryError> {
         let [organization, customer] = [organization, customer].map(str::to_owned);
         self.change(move |state| {
-            let settled = state.execute(
-                "DELETE FROM intents WHERE organization = ?1 AND customer = ?2",
-                params![organization, customer],
-            )?;
-            Ok(Ok(settled > 0))
+            let Some(intent) = IntentRow::of(state, &organization, &customer)? else { return Ok(Ok(false)) };
+            intent.remove(state)?;
+            Ok(Ok(true))
         })
     }
 
@@ -240,12 +235,12 @@ impl Registry {
     /// When the state file cannot be written.
     pub fn take_back(&self, organization: &str, customer: &str, run: &str, key: &str) -> Result<bool, RegistryError> {
         let [organization, customer, run, key] = [organization, customer, run, key].map(str::to_owned);
-        self.change(move |state| {
-            let taken = state.execute(
-                "DELETE FROM intents WHERE organization = ?1 AND customer = ?2 AND run = ?3 AND key = ?4",
-                params![organization, customer, run, key],
-            )?;
-            Ok(Ok(taken > 0))
+        self.change(move |state| match IntentRow::of(state, &organization, &customer)? {
+            Some(row) if row.intent.run == run && row.intent.key == key => {
+                row.remove(state)?;
+                Ok(Ok(true))
+            }
+            _ => Ok(Ok(false)),
         })
     }
 
@@ -262,40 +257,27 @@ impl Registry {
         let now = self.0.clock().now().to_string();
         let (organization, tenant) = (organization.to_owned(), tenant.clone());
         self.change(move |state| {
-            if let Some(known) = tenant_of(state, &organization, &tenant.customer)?
-                && known.id != tenant.id
-            {
-                return Ok(Err(RegistryError::HasTenant(Box::new(known))));
+            let before = TenantRow::of(state, &organization, &tenant.customer)?;
+            if let Some(known) = before.as_ref().filter(|known| known.tenant.id != tenant.id) {
+                return Ok(Err(RegistryError::HasTenant(Box::new(known.tenant.clone()))));
             }
-            if let Some(known) = tenant_by_id(state, &organization, &tenant.id)?
-                && known.customer != tenant.customer
+            if let Some(known) = TenantRow::by_id(state, &organization, &tenant.id)?
+                && known.tenant.customer != tenant.customer
             {
-                return Ok(Err(RegistryError::TakenBy(Box::new(known))));
+                return Ok(Err(RegistryError::TakenBy(Box::new(known.tenant))));
             }
-            state.execute(
-                "INSERT INTO tenants (organization, customer, id, hostname, alias, region, name, status, created_by_run,
-                                      created_at, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)
-                 ON CONFLICT (organization, customer) DO UPDATE SET
-                     hostname = excluded.hostname, alias = coalesce(excluded.alias, alias),
-                     region = excluded.region, name = coalesce(excluded.name, name), status = excluded.status, updated_at = excluded.updated_at",
-                params![
-                    organization,
-                    tenant.customer,
-                    tenant.id,
-                    tenant.hostname,
-                    tenant.alias,
-                    tenant.region,
-                    tenant.name,
-                    tenant.status,
-                    tenant.created_by_run,
-                    now
-                ],
-            )?;
-            state.execute(
-                "DELETE FROM intents WHERE organization = ?1 AND customer = ?2",
-                params![organization, tenant.customer],
-            )?;
+            let mut row = TenantRow { organization, tenant, created_at: now.clone(), updated_at: now };
+            if let Some(before) = &before {
+                let (own, known) = (&mut row.tenant, &before.tenant);
+                own.alias = own.alias.take().or_else(|| known.alias.clone());
+                own.name = own.name.take().or_else(|| known.name.clone());
+                own.created_by_run.clone_from(&known.created_by_run);
+                row.created_at.clone_from(&before.created_at);
+            }
+            row.put(state, before.as_ref())?;
+            if let Some(intent) = IntentRow::of(state, &row.organization, &row.tenant.customer)? {
+                intent.remove(state)?;
+            }
             Ok(Ok(()))
         })
     }
@@ -317,13 +299,13 @@ impl Registry {
         let [organization, id] = [organization, id].map(str::to_owned);
         let [name, alias, status] = [name, alias, status].map(|text| text.map(str::to_owned));
         self.change(move |state| {
-            let changed = state.execute(
-                "UPDATE tenants SET name = coalesce(?3, name), alias = coalesce(?4, alias),
-                                    status = coalesce(?5, status), updated_at = ?6
-                 WHERE organization = ?1 AND id = ?2",
-                params![organization, id, name, alias, status, now],
-            )?;
-            Ok(Ok(changed > 0))
+            let Some(before) = TenantRow::by_id(state, &organization, &id)? else { return Ok(Ok(false)) };
+            let mut row = TenantRow { updated_at: now, ..before.clone() };
+            row.tenant.name = name.or(row.tenant.name);
+            row.tenant.alias = alias.or(row.tenant.alias);
+            row.tenant.status = status.unwrap_or(row.tenant.status);
+            row.put(state, Some(&before))?;
+            Ok(Ok(true))
         })
     }
 
@@ -334,11 +316,9 @@ impl Registry {
     pub fn forget(&self, organization: &str, customer: &str) -> Result<bool, RegistryError> {
         let [organization, customer] = [organization, customer].map(str::to_owned);
         self.change(move |state| {
-            let forgotten = state.execute(
-                "DELETE FROM tenants WHERE organization = ?1 AND customer = ?2",
-                params![organization, customer],
-            )?;
-            Ok(Ok(forgotten > 0))
+            let Some(tenant) = TenantRow::of(state, &organization, &customer)? else { return Ok(Ok(false)) };
+            tenant.remove(state)?;
+            Ok(Ok(true))
         })
     }
 
@@ -349,8 +329,10 @@ impl Registry {
     pub fn drop_organization(&self, organization: &str) -> Result<(), RegistryError> {
         let organization = organization.to_owned();
         self.change(move |state| {
-            state.execute("DELETE FROM tenants WHERE organization = ?1", [&organization])?;
-            state.execute("DELETE FROM intents WHERE organization = ?1", [&organization])?;
+            for table in [TenantRow::TABLE, IntentRow::TABLE] {
+                state.execute(&format!("DELETE FROM {table} WHERE organization = ?1"), [&organization])?;
+                totals::forget(state, table, &organization)?;
+            }
             Ok(Ok(()))
         })
     }
@@ -365,52 +347,4 @@ impl Registry {
     fn read<T>(&self, look: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, RegistryError> {
         self.0.read(look)
     }
-}
-
-fn tenant_of(state: &Connection, organization: &str, customer: &str) -> rusqlite::Result<Option<Tenant>> {
-    state
-        .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND customer = ?2")?
-        .query_row([organization, customer], read_tenant)
-        .optional()
-}
-
-fn tenant_by_id(state: &Connection, organization: &str, id: &str) -> rusqlite::Result<Option<Tenant>> {
-    state
-        .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND id = ?2")?
-        .query_row([organization, id], read_tenant)
-        .optional()
-}
-
-fn intent_of(state: &Connection, organization: &str, customer: &str) -> rusqlite::Result<Option<Intent>> {
-    state
-        .prepare_cached("SELECT * FROM intents WHERE organization = ?1 AND customer = ?2")?
-        .query_row([organization, customer], read_intent)
-        .optional()
-}
-
-fn read_tenant(row: &Row<'_>) -> rusqlite::Result<Tenant> {
-    Ok(Tenant {
-        customer: row.get("customer")?,
-        id: row.get("id")?,
-        hostname: row.get("hostname")?,
-        alias: row.get("alias")?,
-        region: row.get("region")?,
-        name: row.get("name")?,
-        status: row.get("status")?,
-        created_by_run: row.get("created_by_run")?,
-    })
-}
-
-fn read_intent(row: &Row<'_>) -> rusqlite::Result<Intent> {
-    let since: String = row.get("since")?;
-    let since = since.parse().map_err(|error| {
-        rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::<jiff::Error>::new(error))
-    })?;
-    Ok(Intent {
-        customer: row.get("customer")?,
-        run: row.get("run")?,
-        key: row.get("key")?,
-        digest: row.get("digest")?,
-        since,
-    })
 }

@@ -1,0 +1,193 @@
+//! Runs as they lie in the file.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+
+use super::entry::Opening;
+use crate::store::pack::{pack, unpack};
+use crate::store::seal::{self, Seal};
+use crate::store::totals::{self, Tally};
+
+/// A row of `runs`. Each names the one that took its place, so that a list with a gap shows.
+#[derive(Clone)]
+pub(in crate::store) struct RunRow {
+    /// Its place among all runs; none before it is written.
+    pub(in crate::store) number: i64,
+    pub(in crate::store) id: String,
+    pub(in crate::store) scope: String,
+    pub(in crate::store) customer: String,
+    pub(in crate::store) playbook: String,
+    pub(in crate::store) began: String,
+    pub(in crate::store) status: String,
+    pub(in crate::store) ended: Option<String>,
+    pub(in crate::store) holder: String,
+    pub(in crate::store) superseded_by: Option<String>,
+    /// The text of its opening.
+    pub(in crate::store) opening: Vec<u8>,
+}
+
+/// The status of a run that has not ended.
+pub(super) const OPEN: &str = "open";
+
+impl RunRow {
+    pub(in crate::store) const TABLE: &str = "runs";
+
+    pub(super) fn new(opening: &Opening, began: String, holder: String) -> Self {
+        Self {
+            number: 0,
+            id: opening.id.clone(),
+            scope: opening.scope.clone(),
+            customer: opening.customer.clone(),
+            playbook: opening.playbook.clone(),
+            began,
+            status: OPEN.to_owned(),
+            ended: None,
+            holder,
+            superseded_by: None,
+            // An opening is data of our own and always has a text.
+            opening: serde_json::to_vec(opening).unwrap_or_default(),
+        }
+    }
+
+    pub(in crate::store) fn seal(&self) -> Seal {
+        let texts = [&self.id, &self.scope, &self.customer, &self.playbook, &self.began, &self.status, &self.holder];
+        let optional = [&self.ended, &self.superseded_by];
+        seal::row(
+            Self::TABLE,
+            texts
+                .into_iter()
+                .map(|text| Some(text.as_bytes()))
+                .chain(optional.into_iter().map(|text| text.as_deref().map(str::as_bytes)))
+                .chain([Some(self.opening.as_slice())]),
+        )
+    }
+
+    /// The seal before the run's first entry.
+    pub(in crate::store) fn first(&self) -> Seal {
+        seal::first(&self.opening)
+    }
+
+    pub(in crate::store) fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let (id, opening, beside): (String, Vec<u8>, Vec<u8>) = (row.get("id")?, row.get("opening")?, row.get("seal")?);
+        let damaged = || seal::damage(format!("the row of run {id} in runs is not what was written"));
+        let own = Self {
+            number: row.get("number")?,
+            scope: row.get("scope")?,
+            customer: row.get("customer")?,
+            playbook: row.get("playbook")?,
+            began: row.get("began")?,
+            status: row.get("status")?,
+            ended: row.get("ended")?,
+            holder: row.get("holder")?,
+            superseded_by: row.get("superseded_by")?,
+            opening: unpack(&opening).ok_or_else(damaged)?,
+            id: id.clone(),
+        };
+        if own.seal() == beside.as_slice() { Ok(own) } else { Err(damaged()) }
+    }
+
+    pub(in crate::store) fn of(connection: &Connection, id: &str) -> rusqlite::Result<Option<Self>> {
+        connection.prepare_cached("SELECT * FROM runs WHERE id = ?1")?.query_row([id], Self::read).optional()
+    }
+
+    /// The runs whose ids begin so, the first few.
+    pub(super) fn beginning(connection: &Connection, id: &str, most: u32) -> rusqlite::Result<Vec<Self>> {
+        let end = format!("{id}\u{10ffff}");
+        let mut rows =
+            connection.prepare_cached("SELECT * FROM runs WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3")?;
+        rows.query_map(params![id, end, most], Self::read)?.collect()
+    }
+
+    /// The runs of a playbook for a customer, the latest first.
+    pub(in crate::store) fn of_customer(
+        connection: &Connection,
+        scope: &str,
+        customer: &str,
+        playbook: &str,
+        most: Option<u32>,
+    ) -> rusqlite::Result<Vec<Self>> {
+        let mut rows = connection.prepare_cached(
+            "SELECT * FROM runs WHERE scope = ?1 AND customer = ?2 AND playbook = ?3 ORDER BY number DESC LIMIT ?4",
+        )?;
+        let most = most.map_or(-1, i64::from);
+        let found = rows.query_map(params![scope, customer, playbook, most], Self::read)?;
+        let found = found.collect::<rusqlite::Result<Vec<Self>>>()?;
+        let mut later = None;
+        for row in &found {
+            if row.superseded_by != later {
+                let of = format!("a run of {playbook} for customer `{customer}`");
+                return Err(seal::damage(format!("{of} is missing in runs, after run {}", row.id)));
+            }
+            later = Some(row.id.clone());
+        }
+        Ok(found)
+    }
+
+    /// Every run, the latest first.
+    pub(in crate::store) fn all(connection: &Connection) -> rusqlite::Result<Vec<Self>> {
+        let mut rows = connection.prepare_cached("SELECT * FROM runs ORDER BY number DESC")?;
+        let found = rows.query_map([], Self::read)?.collect::<rusqlite::Result<Vec<Self>>>()?;
+        let mut tally = Tally::default();
+        for row in &found {
+            tally.add(row.seal());
+        }
+        totals::check(connection, Self::TABLE, "", tally)?;
+        Ok(found)
+    }
+
+    /// Adds the row as the latest, which takes the place of the one before it. Gives its number.
+    pub(in crate::store) fn add(&self, connection: &Connection) -> rusqlite::Result<i64> {
+        let before = Self::of_customer(connection, &self.scope, &self.customer, &self.playbook, Some(1))?;
+        if let Some(before) = before.first() {
+            Self { superseded_by: Some(self.id.clone()), ..before.clone() }.change(connection, before)?;
+        }
+        self.insert(connection)
+    }
+
+    /// Adds the row as it is. Gives its number.
+    pub(in crate::store) fn insert(&self, connection: &Connection) -> rusqlite::Result<i64> {
+        connection
+            .prepare_cached(
+                "INSERT INTO runs (id, scope, customer, playbook, began, status, ended, holder, superseded_by, seal,
+                                   opening)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                self.id,
+                self.scope,
+                self.customer,
+                self.playbook,
+                self.began,
+                self.status,
+                self.ended,
+                self.holder,
+                self.superseded_by,
+                self.seal(),
+                pack(&self.opening),
+            ])?;
+        let number = connection.last_insert_rowid();
+        connection
+            .prepare_cached("INSERT INTO heads (run, count, seal) VALUES (?1, 0, ?2)")?
+            .execute(params![number, self.first()])?;
+        totals::change(connection, Self::TABLE, "", None, Some(self.seal()))?;
+        Ok(number)
+    }
+
+    /// Writes what of a row may change, in place of the one `before`.
+    pub(in crate::store) fn change(&self, connection: &Connection, before: &Self) -> rusqlite::Result<()> {
+        connection
+            .prepare_cached(
+                "UPDATE runs SET status = ?2, ended = ?3, holder = ?4, superseded_by = ?5, seal = ?6 WHERE number = ?1",
+            )?
+            .execute(params![self.number, self.status, self.ended, self.holder, self.superseded_by, self.seal()])?;
+        totals::change(connection, Self::TABLE, "", Some(before.seal()), Some(self.seal()))
+    }
+
+    /// Changes the row of this number as `change` says.
+    pub(super) fn update(connection: &Connection, number: i64, change: impl FnOnce(&mut Self)) -> rusqlite::Result<()> {
+        let before =
+            connection.prepare_cached("SELECT * FROM runs WHERE number = ?1")?.query_row([number], Self::read)?;
+        let mut row = before.clone();
+        change(&mut row);
+        row.change(connection, &before)
+    }
+}
