@@ -7,24 +7,18 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
+use super::patience::{PATIENCE, Patience};
+use super::reading::{all_items, key_of, reading};
+use super::settlement::look_up_failed;
 use super::shown::{Shown, shows, shows_patch};
 use super::wanted::{Wanted, wanted};
 use super::{Interpreter, Settlement, cannot_tell};
-use crate::contract::{LookUp, NaturalKey, ParameterPlace, Published, Repeat, contract};
-use crate::operation::{Body, Call, Effect, Failure, FailureKind, Key, Operation, Outcome, Payload, Request, Response};
+use crate::contract::{LookUp, NaturalKey, Published, Repeat, contract};
+use crate::operation::{Body, Call, Effect, Failure, Key, Operation, Outcome, Payload, Request, Response};
 use crate::surroundings::Clock;
-
-/// For how long after an operation was begun a look-up that finds nothing is not believed: lists lag behind.
-pub const PATIENCE: Duration = Duration::from_secs(10);
-
-/// The pause before the second look; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
 
 /// How far the service's clock may be behind this one's.
 pub(super) const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
-
-/// More pages than this is a list that never ends.
-const MAX_PAGES: usize = 10_000;
 
 /// Finds out by reading whether a request, whose end is not known, took place: by the natural keys of the contract
 /// (`contract/natural_keys.toml`), by whether what it set is set, or by whether what it removed is gone.
@@ -78,37 +72,6 @@ impl<I: Interpreter> Interpreter for LookedUp<I> {
     }
 }
 
-/// How long a look-up that finds nothing is not believed.
-pub(super) struct Patience<'a> {
-    clock: &'a dyn Clock,
-    since: Timestamp,
-    length: Duration,
-    pause: Duration,
-    waited: Duration,
-}
-
-impl<'a> Patience<'a> {
-    /// Patience of this length with what was begun at `since`.
-    pub(super) fn new(clock: &'a dyn Clock, since: Timestamp, length: Duration) -> Self {
-        Self { clock, since, length, pause: FIRST_PAUSE, waited: Duration::ZERO }
-    }
-
-    /// Waits before another look; `false` when patience has ended.
-    pub(super) async fn another_look(&mut self) -> bool {
-        let passed = self.clock.now().duration_since(self.since);
-        let passed = Duration::try_from(passed).unwrap_or_default().max(self.waited);
-        let left = self.length.saturating_sub(passed);
-        if left.is_zero() {
-            return false;
-        }
-        let pause = self.pause.min(left);
-        tokio::time::sleep(pause).await;
-        self.waited += pause;
-        self.pause *= 2;
-        true
-    }
-}
-
 /// Reads on behalf of an operation, at its host.
 struct Reader<'a, I> {
     interpreter: &'a I,
@@ -118,71 +81,29 @@ struct Reader<'a, I> {
 }
 
 impl<I: Interpreter> Reader<'_, I> {
-    async fn read(
-        &self,
-        read: &Published,
-        page: usize,
-        path: &str,
-        query: &[(String, String)],
-        next: Option<String>,
-    ) -> Outcome {
-        let key = Key { id: read.id.to_owned(), ordinal: u32::try_from(page).unwrap_or(u32::MAX), ..self.key.clone() };
-        let operation = Operation {
-            id: read.id.to_owned(),
-            call: Call::Request(Request {
-                host: self.request.host.clone(),
-                method: read.method.clone(),
-                path: path.to_owned(),
-                query: query.to_vec(),
-                headers: BTreeMap::new(),
-                body: Body::Empty,
-                next,
-            }),
-            effect: Effect::Read,
-            subject: self.operation.subject.clone(),
-            site: self.operation.site.clone(),
-        };
-        self.interpreter.perform(&key, &operation).await
+    fn reading(&self, read: &Published, path: &str, query: &[(String, String)]) -> Operation {
+        let (host, subject) = (self.request.host.clone(), &self.operation.subject);
+        reading(read, host, path.to_owned(), query.to_vec(), subject)
     }
 
     /// All items of a list.
     async fn list(&self, list: &Published, path: &str, query: &[(String, String)]) -> Result<Vec<Value>, Failure> {
-        let mut query = query.to_vec();
-        if list.parameters_in(ParameterPlace::Query).any(|known| known.name == "limit") {
-            let most = list.paging.and_then(|paging| paging.max_limit).unwrap_or(100).min(100);
-            query.push(("limit".to_owned(), most.to_string()));
-        }
-        let mut found = Vec::new();
-        let mut next: Option<String> = None;
-        for page in 0..MAX_PAGES {
-            let answer = self.read(list, page, path, &query, next.clone()).await.map_err(|why| self.failed(&why))?;
-            let items = answer.json()["data"].as_array().or_else(|| answer.json().as_array());
-            let Some(items) = items else { break };
-            found.extend(items.iter().cloned());
-            match answer.json()["links"]["next"]["href"].as_str().filter(|link| !link.is_empty()) {
-                None => return Ok(found),
-                Some(link) if Some(link) == next.as_deref() => break,
-                Some(link) => next = Some(link.to_owned()),
-            }
-        }
-        Err(cannot_tell(self.operation, &format!("`{}` does not answer with a list that ends", list.id)))
+        let first = self.reading(list, path, query);
+        all_items(self.interpreter, self.key, list, first).await.map_err(|failure| self.failed(&failure))
     }
 
     /// What is at the path of the request; `None` when there is nothing.
     async fn document(&self, read: &Published) -> Result<Option<Value>, Failure> {
-        match self.read(read, 0, &self.request.path, &[], None).await {
+        let operation = self.reading(read, &self.request.path, &[]);
+        match self.interpreter.perform(&key_of(self.key, read, 0), &operation).await {
             Ok(answer) => Ok(Some(answer.json().clone())),
             Err(failure) if matches!(failure.status, Some(404 | 410)) => Ok(None),
             Err(failure) => Err(self.failed(&failure)),
         }
     }
 
-    /// A look-up that failed tells nothing; one that was cancelled is no look-up.
     fn failed(&self, why: &Failure) -> Failure {
-        if why.kind == FailureKind::Cancelled {
-            return why.clone();
-        }
-        cannot_tell(self.operation, &format!("looking it up failed: {why}"))
+        look_up_failed(self.operation, why)
     }
 }
 
@@ -194,7 +115,7 @@ struct Question<'a, I> {
 }
 
 impl<I: Interpreter> Question<'_, I> {
-    async fn answer(&self, mut patience: Patience<'_>) -> Result<Settlement, Failure> {
+    async fn answer(&self, mut patience: Patience) -> Result<Settlement, Failure> {
         let Reader { operation, request, .. } = self.reader;
         let harmless = request.is_harmless_to_repeat(operation.effect);
         match self.published.look_up() {
@@ -237,7 +158,7 @@ impl<I: Interpreter> Question<'_, I> {
         }
     }
 
-    async fn by_key(&self, keys: &'static [NaturalKey], mut patience: Patience<'_>) -> Result<Settlement, Failure> {
+    async fn by_key(&self, keys: &'static [NaturalKey], mut patience: Patience) -> Result<Settlement, Failure> {
         let operation = self.reader.operation;
         let found = keys.iter().find_map(|key| Some((key, wanted(key, &self.reader.request.body)?)));
         let Some((key, things)) = found else {

@@ -22,3 +22,11 @@ pub(super) fn decide_hint(run: &str, key: &str) -> String {
          `--settled '{key}=not-performed'`"
     )
 }
+
+/// A look-up that failed tells nothing; one that was cancelled is no look-up.
+pub(super) fn look_up_failed(operation: &Operation, why: &Failure) -> Failure {
+    if why.kind == FailureKind::Cancelled {
+        return why.clone();
+    }
+    cannot_tell(operation, &format!("looking it up failed: {why}"))
+}
