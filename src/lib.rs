@@ -40,7 +40,7 @@ pub use host::{
     BuildError, Cancel, Host, HostBuilder, Listing, Playbook, Run, RunReport, RunStatus, TenantSummary, TenantsError,
     Verdict,
 };
-pub use interpreter::LocalOperation;
+pub use interpreter::{LocalOperation, Stray, Trace, TraceKind};
 pub use operation::{Failure, FailureKind, Site};
 pub use playbook::{Diagnostic, MeteredAllocator};
 pub use project::{Customer, InputError, Problem, Project, SETTINGS_FILE};

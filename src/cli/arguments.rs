@@ -179,6 +179,8 @@ pub(crate) struct TenantsArguments {
 pub(crate) enum TenantsCommand {
     /// Show which customer has which tenant, and creations whose end is not known
     List,
+    /// Show the tenants of the organization that no customer has, with what past runs say about them
+    Strays,
     /// Enter a tenant that exists as a customer's, or say that a creation made none
     Adopt {
         /// The customer's code

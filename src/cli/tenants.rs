@@ -1,7 +1,7 @@
 //! `tenantry tenants`: what the registry knows.
 
 use serde_json::json;
-use tenantry::{Host, Intent, Listing, Tenant, Verdict};
+use tenantry::{Host, Intent, Listing, Stray, Tenant, Trace, TraceKind, Verdict};
 
 use super::arguments::{Common, TenantsArguments, TenantsCommand};
 use super::console::Console;
@@ -12,6 +12,7 @@ use crate::report::{self, Trouble};
 pub(crate) async fn tenants(console: &Console, common: &Common, arguments: &TenantsArguments) -> Exit {
     let done = match &arguments.command {
         TenantsCommand::List => list(console, common).await,
+        TenantsCommand::Strays => strays(console, common).await,
         TenantsCommand::Adopt { customer, hostname: Some(hostname), .. } => {
             adopt(console, common, customer, hostname).await
         }
@@ -68,6 +69,38 @@ fn open_end(intent: &Intent) -> Trouble {
         .help("look in the management console for a tenant created at that time")
         .help(format!("when it is there: tenantry tenants adopt {customer} HOSTNAME"))
         .help(format!("when it is not: tenantry tenants adopt {customer} --not-created"))
+}
+
+async fn strays(console: &Console, common: &Common) -> Result<(), Stopped> {
+    let (host, target) = host(common)?;
+    let strays = host.strays(&target).await.map_err(|error| stopped(&error))?;
+    if common.json {
+        console.json(&json!({ "strays": strays }));
+    } else if strays.is_empty() {
+        console.told(&format!("the registry knows every tenant of the organization (target {target})"));
+    } else {
+        console.data(&stray_table(&strays, console));
+        console.told("`tenantry tenants adopt CUSTOMER HOSTNAME` enters one as a customer's");
+    }
+    Ok(())
+}
+
+fn stray_table(strays: &[Stray], console: &Console) -> String {
+    let rows = strays.iter().map(|stray| {
+        let created = stray.created.map(report::moment).unwrap_or_default();
+        let name = stray.name.as_ref().or(stray.alias.as_ref()).cloned().unwrap_or_default();
+        let past: Vec<String> = stray.past.iter().map(told).collect();
+        vec![created, stray.status.clone(), stray.region.clone(), stray.hostname.clone(), name, past.join("; ")]
+    });
+    report::table(&["CREATED", "STATUS", "REGION", "HOSTNAME", "NAME", "PAST RUNS"], rows.collect(), console.out())
+}
+
+fn told(trace: &Trace) -> String {
+    let (run, customer) = (&trace.run, &trace.customer);
+    match trace.says {
+        TraceKind::Created => format!("run {run} created it for `{customer}`"),
+        TraceKind::MayHaveCreated => format!("run {run} may have created it for `{customer}`"),
+    }
 }
 
 async fn adopt(console: &Console, common: &Common, customer: &str, hostname: &str) -> Result<(), Stopped> {

@@ -9,8 +9,8 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::Inner;
 use crate::interpreter::{
-    Embedded, Enrolment, IdentitySource, Interpreter, Leased, License, Live, Locals, Organization, Permits, Permitted,
-    Registered, Timed,
+    self, Embedded, Enrolment, IdentitySource, Interpreter, Leased, License, Live, Locals, Organization, Permits,
+    Permitted, Registered, Stray, Timed,
 };
 use crate::operation::secret::SecretStore as _;
 use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
@@ -167,6 +167,33 @@ impl Connections {
         let known = host.registry.ask(move |registry| Ok((registry.tenants(&identity)?, registry.intents(&identity)?)));
         let (tenants, unsettled) = known.await?;
         Ok(Listing { organization, tenants, unsettled })
+    }
+
+    pub(super) async fn strays(&self, host: &Inner, target: &str) -> Result<Vec<Stray>, Failure> {
+        let connection = self.get(host, target).await?;
+        let organization = connection.organization()?;
+        let Enrolment::Organization { lists: true, license, .. } = &connection.enrolment else {
+            let title = format!("the target `{target}` cannot list the tenants of its organization");
+            let failure = Failure::new(FailureKind::Denied, "tenantry/no-list", title);
+            return Err(
+                failure.hint("give it a console client in tenantry.toml: `console = { client_id, client_secret }`")
+            );
+        };
+        let identity = organization.clone();
+        let known = host.registry.ask(move |registry| Ok((registry.tenants(&identity)?, registry.intents(&identity)?)));
+        let (owned, intents) = known.await?;
+        let key = Key { branch: Vec::new(), call: 0, id: "listOrganizationTenants".to_owned(), ordinal: 0 };
+        let mut found = interpreter::strays(&*connection.interpreter, &key, &owned).await?;
+        if let License::From(source) = license {
+            found.retain(|stray| stray.hostname != *source && stray.alias.as_ref() != Some(source));
+        }
+        host.registry
+            .ask(move |registry| {
+                interpreter::trace(&mut found, &registry.journal(), &organization, &intents);
+                Ok(found)
+            })
+            .await
+            .map_err(Failure::from)
     }
 
     pub(super) async fn adopt(

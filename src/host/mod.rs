@@ -22,7 +22,7 @@ use tokio::runtime::Runtime;
 
 use self::connection::Connections;
 use self::lane::Lanes;
-use crate::interpreter::{LocalOperations, Permits};
+use crate::interpreter::{LocalOperations, Permits, Stray};
 use crate::playbook::{self, Diagnostic, Limits};
 use crate::project::{Customer, InputError, Project, Schema};
 use crate::store::{Registry, State, Tenant, Vault};
@@ -194,6 +194,16 @@ impl Host {
     pub async fn tenants(&self, target: &str) -> Result<Listing, TenantsError> {
         let (host, target) = (self.clone(), target.to_owned());
         self.on_io(async move { host.0.connections.listing(&host.0, &target).await }).await
+    }
+
+    /// The tenants of the target's organization that no registry row owns, the oldest first, with what past runs say
+    /// about them. The tenant that the target takes its licence from is none.
+    ///
+    /// # Errors
+    /// When the target cannot list the organization's tenants, or it or the registry cannot be used.
+    pub async fn strays(&self, target: &str) -> Result<Vec<Stray>, TenantsError> {
+        let (host, target) = (self.clone(), target.to_owned());
+        self.on_io(async move { host.0.connections.strays(&host.0, &target).await }).await
     }
 
     /// Enters a tenant that exists into the registry as `customer`'s, after asking it who it is.

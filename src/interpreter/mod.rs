@@ -2,6 +2,7 @@
 //!
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
+mod creation;
 mod journaled;
 mod leased;
 mod live;
@@ -17,6 +18,7 @@ mod replay;
 mod sandbox;
 mod settlement;
 mod shown;
+mod strays;
 mod timed;
 mod wanted;
 
@@ -41,9 +43,11 @@ pub use registered::{Enrolment, License, Registered};
 pub use replay::Replay;
 pub use sandbox::Embedded;
 pub use settlement::Settlement;
+pub use strays::{Stray, Trace, TraceKind};
 pub use timed::Timed;
 
 pub(crate) use settlement::cannot_tell;
+pub(crate) use strays::{strays, trace};
 
 /// Performs operations, one at a time or many at once.
 pub trait Interpreter: Send + Sync {

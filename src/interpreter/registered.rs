@@ -1,9 +1,12 @@
+use std::time::Duration;
+
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, ready};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::locals::text;
+use super::patience::PATIENCE;
 use super::{Interpreter, Settlement};
 use crate::operation::{Body, Call, Failure, FailureKind, Host, Key, Operation, Outcome, Request, Response, secret};
 use crate::store::{Registry, RegistryError, Tenant, unsettled_hint};
@@ -15,11 +18,12 @@ use crate::store::{Registry, RegistryError, Tenant, unsettled_hint};
 /// known stays in the registry until a person or a look-up settles it; it is never repeated.
 #[derive(Clone, Debug)]
 pub struct Registered<I> {
-    inner: I,
-    registry: Registry,
-    target: Enrolment,
-    customer: String,
-    run: String,
+    pub(super) inner: I,
+    pub(super) registry: Registry,
+    pub(super) target: Enrolment,
+    pub(super) customer: String,
+    pub(super) run: String,
+    pub(super) patience: Duration,
 }
 
 /// What a target says about tenants.
@@ -66,7 +70,14 @@ impl<I: Interpreter> Registered<I> {
         customer: impl Into<String>,
         run: impl Into<String>,
     ) -> Self {
-        Self { inner, registry, target, customer: customer.into(), run: run.into() }
+        Self { inner, registry, target, customer: customer.into(), run: run.into(), patience: PATIENCE }
+    }
+
+    /// The same with another patience than [`PATIENCE`] with a tenant that does not show up in the organization's list.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// The organization's identity.
@@ -82,14 +93,14 @@ impl<I: Interpreter> Registered<I> {
     }
 
     /// Asks the registry where that holds up nobody.
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Registry) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, Failure> {
         Ok(self.registry.ask(question).await?)
     }
 
-    async fn look_up(&self, arguments: &Value) -> Result<Value, Failure> {
+    async fn look_up(&self, key: &Key, operation: &Operation, arguments: &Value) -> Result<Value, Failure> {
         let (identity, lists, license) = match &self.target {
             Enrolment::Pinned { hostname } => return Ok(json!({ "state": "pinned", "hostname": hostname })),
             Enrolment::Organization { identity, lists, license, .. } => (identity, lists, license),
@@ -103,12 +114,22 @@ impl<I: Interpreter> Registered<I> {
             return Ok(entry("known", &tenant));
         }
         if let Some(intent) = intent {
-            return Ok(json!({
-                "state": "unsettled",
-                "since": intent.since.to_string(),
-                "run": intent.run,
-                "hint": unsettled_hint(&customer),
-            }));
+            let unsettled = |hint: Option<String>| json!({ "state": "unsettled", "since": intent.since.to_string(), "run": intent.run, "hint": hint });
+            // Only the run of a customer works on it: nobody waits for this creation any more.
+            if !*lists || customer != self.customer {
+                return Ok(unsettled(Some(unsettled_hint(&customer))));
+            }
+            let region = text(arguments, "region")?;
+            match self.settle_intent(key, operation, &intent, region).await {
+                Ok(Some(tenant)) => return Ok(entry("known", &tenant)),
+                Ok(None) => {}
+                Err(failure) if failure.code == "tenantry/unsettled" => {
+                    let why = failure.detail.map(|detail| format!("{detail}; ")).unwrap_or_default();
+                    let what = failure.hint.unwrap_or_else(|| unsettled_hint(&customer));
+                    return Ok(unsettled(Some(format!("{why}{what}"))));
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         let mut absent = json!({ "state": "absent", "list": lists });
         match self.may_create(&customer).await? {
@@ -308,7 +329,7 @@ impl<I: Interpreter> Interpreter for Registered<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         match (&operation.call, operation.id.as_str()) {
             (Call::Local { arguments }, "tenantry.registry.lookup") => {
-                async move { self.look_up(arguments).await.map(Response::local) }.boxed()
+                async move { self.look_up(key, operation, arguments).await.map(Response::local) }.boxed()
             }
             (Call::Local { arguments }, "tenantry.registry.adopt") => {
                 async move { self.adopt(arguments).await.map(Response::local) }.boxed()
@@ -335,6 +356,7 @@ impl<I: Interpreter> Interpreter for Registered<I> {
             (Call::Local { .. }, "tenantry.registry.lookup" | "tenantry.registry.adopt") => {
                 ready(Ok(Settlement::NotPerformed)).boxed()
             }
+            (Call::Request(request), "createTenant") => self.settle_creation(key, operation, request, since).boxed(),
             _ => self.inner.settle(key, operation, since),
         }
     }

@@ -51,6 +51,7 @@ mod sandbox_users;
 mod sandbox_web_integrations;
 mod simulate;
 mod storm;
+mod strays;
 mod support;
 mod timeouts;
 mod vault;

@@ -7,8 +7,9 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use self::rows::{IntentRow, TenantRow};
-use super::{State, StateError, totals};
+use super::{Journal, State, StateError, totals};
 use crate::operation::{Failure, FailureKind};
+use crate::surroundings::Clock;
 
 /// Which customer of which organization has which tenant, durably (`.tenantry/state.db`).
 ///
@@ -93,7 +94,7 @@ impl RegistryError {
 /// What a person does about a creation whose end is not known.
 pub(crate) fn unsettled_hint(customer: &str) -> String {
     format!(
-        "look for the tenant with `tenantry tenants list --target T` or in the console; when it is there, \
+        "look for the tenant with `tenantry tenants strays --target T` or in the console; when it is there, \
          `tenantry tenants adopt {customer} HOSTNAME`, when it is not, `tenantry tenants adopt {customer} --not-created`"
     )
 }
@@ -131,6 +132,16 @@ impl Registry {
     ) -> Result<T, RegistryError> {
         let registry = self.clone();
         self.0.off_thread(move || question(&registry)).await
+    }
+
+    /// What runs of the same state did.
+    pub(crate) fn journal(&self) -> Journal {
+        self.0.journal()
+    }
+
+    /// Where its times come from.
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.0.clock()
     }
 
     /// The customer's tenant.
