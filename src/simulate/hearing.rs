@@ -1,10 +1,11 @@
 //! Hears the log lines of this thread.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use tracing::Dispatch;
 use tracing::level_filters::LevelFilter;
-use tracing::subscriber::DefaultGuard;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -20,6 +21,10 @@ struct Lines(Arc<Mutex<Vec<u8>>>);
 
 impl Hearing {
     pub(super) fn begin() -> Self {
+        // While tracing knows of one subscriber only, a thread that has none and comes first to a line decides for all
+        // threads that nobody wants it.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(NoSubscriber::default()));
         let lines = Lines::default();
         let format = tracing_subscriber::fmt::layer().without_time().with_ansi(false).with_writer(lines.clone());
         let ours = Targets::new().with_target("tenantry", LevelFilter::TRACE);

@@ -13,18 +13,22 @@
 //! (`start_paused`, in tokio's feature `test-util`).
 
 mod canonical;
+mod case;
 mod fate;
 mod hearing;
 mod ledger;
+mod many;
 mod oracle;
 mod plan;
 mod storm;
 mod world;
 
 pub use canonical::Canonical;
+pub use case::Case;
 pub use fate::Fate;
 pub use ledger::{Ledger, Told};
+pub use many::{Draw, Failed, Many, Storms, Tally};
 pub use oracle::Finding;
 pub use plan::{Actor, Full, Life, Plan, PlanError};
-pub use storm::{Case, Outcome, Storm, StormError};
+pub use storm::{Outcome, Storm, StormError};
 pub use world::{Ended, Process, World, WorldSettings};

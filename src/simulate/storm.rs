@@ -1,12 +1,12 @@
 //! Carries plans out and holds their ends against what must be.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
 use super::canonical::Canonical;
+use super::case::Case;
 use super::fate::Fate;
 use super::hearing::Hearing;
 use super::oracle::{self, Finding};
@@ -14,7 +14,7 @@ use super::plan::{Actor, Life, Plan};
 use super::world::{Ended, World, WorldSettings};
 use crate::host::{BuildError, Playbook, RunStatus};
 use crate::playbook::{Diagnostic, Runtime};
-use crate::project::{Customer, InputError, Project};
+use crate::project::{Customer, InputError};
 use crate::sandbox::{self, Scope};
 use crate::store::{SharedSink, StateError};
 
@@ -26,19 +26,6 @@ const PAUSE: Duration = Duration::from_secs(30);
 
 /// When a world begins.
 const START: &str = "2026-11-24T08:00:00Z";
-
-/// A playbook and the customers it is run for, all at once.
-#[derive(Clone, Debug)]
-pub struct Case {
-    /// The project.
-    pub project: Project,
-    /// The playbook's path in it.
-    pub playbook: PathBuf,
-    /// A customer for each actor; the same one twice makes two runs race for it.
-    pub customers: Vec<Customer>,
-    /// Texts of the secrets that the project names: ones that can be recognized wherever they show up.
-    pub secrets: BTreeMap<String, String>,
-}
 
 /// What a storm needs to know of its case: the playbook, read once, and how all ends when nothing goes wrong.
 pub struct Storm {
@@ -69,6 +56,9 @@ pub enum StormError {
     /// No host can be made.
     #[error(transparent)]
     Host(#[from] BuildError),
+    /// The system gives no runtime.
+    #[error("cannot make a runtime: {0}")]
+    Runtime(#[from] std::io::Error),
     /// The playbook does not come to its end even when nothing goes wrong.
     #[error("without faults: {0}")]
     Calm(String),

@@ -1,0 +1,153 @@
+//! The storm from the command line: many seeds, every kill, or one plan again.
+//!
+//! `cargo run --release --example storm -- --seeds 0..1000` prints what was tried and every plan that did not end well,
+//! shrunk, with the command that repeats it.
+
+#![allow(clippy::print_stdout, reason = "an example prints its figures")]
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tenantry::simulate::{Case, Many, Plan, Storm, StormError, Tally};
+use tenantry::surroundings::{Clock as _, SystemClock};
+use tenantry::{Customer, Project};
+
+/// Runs playbooks under faults and kills, and tells what did not end well.
+#[derive(Parser)]
+struct Arguments {
+    /// The project
+    #[arg(long, default_value = env!("CARGO_MANIFEST_DIR"))]
+    root: PathBuf,
+    /// Only this playbook
+    #[arg(long)]
+    playbook: Option<PathBuf>,
+    /// Only these customers, all at once; one code twice makes two runs race for it
+    #[arg(long, value_delimiter = ',')]
+    customers: Vec<String>,
+    /// The plan of this seed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The plans of these seeds, as FIRST..END
+    #[arg(long, value_parser = range)]
+    seeds: Option<Range<u64>>,
+    /// This plan, as a failure prints it
+    #[arg(long, value_name = "PLAN")]
+    faults: Option<Plan>,
+    /// Kill the first process at every point
+    #[arg(long)]
+    kills: bool,
+    /// How many threads work
+    #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
+    threads: usize,
+    /// Print what happened, for one seed or plan
+    #[arg(long)]
+    trace: bool,
+}
+
+fn range(text: &str) -> Result<Range<u64>, String> {
+    let (first, end) = text.split_once("..").ok_or("write FIRST..END")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| error.to_string());
+    Ok(number(first)?..number(end)?)
+}
+
+fn paused() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whether all ended well.
+fn run(arguments: &Arguments) -> Result<bool, StormError> {
+    let cases = cases(arguments)?;
+    let many = Many { cases, threads: arguments.threads, runtime: paused };
+    if let Some(plan) = &arguments.faults {
+        return one(&many.cases[0], plan, arguments.trace);
+    }
+    if let Some(seed) = arguments.seed {
+        let case = &many.cases[many.case_of(seed)];
+        let plan = paused()?.block_on(async {
+            let storm = Storm::new(case.clone()).await?;
+            Ok::<_, StormError>(Plan::drawn(seed, storm.actors(), storm.calm()))
+        })?;
+        return one(case, &plan, arguments.trace);
+    }
+    let watch = SystemClock::default();
+    let tally =
+        if arguments.kills { many.every_kill()? } else { many.by_chance(arguments.seeds.clone().unwrap_or(0..300))? };
+    tell(&many, &tally, watch.elapsed());
+    Ok(tally.failures.is_empty())
+}
+
+fn cases(arguments: &Arguments) -> Result<Vec<Case>, StormError> {
+    let project = Project::open(&arguments.root)?;
+    let mut cases = Case::alone(&project)?;
+    if !arguments.kills {
+        cases.extend(Case::together(&project)?);
+    }
+    if let Some(playbook) = &arguments.playbook {
+        cases.retain(|case| case.playbook == *playbook);
+    }
+    if !arguments.customers.is_empty() {
+        let all = Customer::load(&arguments.root.join("customers"))?;
+        let wanted = arguments.customers.iter().filter_map(|code| all.iter().find(|customer| customer.code() == code));
+        let customers: Vec<Customer> = wanted.cloned().collect();
+        let playbook = cases.first().map(|case| case.playbook.clone()).unwrap_or_default();
+        cases = vec![Case::new(&project, playbook, customers)];
+    }
+    Ok(cases)
+}
+
+/// Carries out one plan and tells how it ended.
+fn one(case: &Case, plan: &Plan, trace: bool) -> Result<bool, StormError> {
+    let outcome = paused()?.block_on(async { Storm::new(case.clone()).await?.weather(plan).await })?;
+    if trace {
+        println!("{}", outcome.trace);
+    }
+    println!("{case}: {plan}");
+    println!("{} processes, {} of them died, {} requests", outcome.points.len(), outcome.deaths, outcome.requests);
+    for finding in &outcome.findings {
+        println!("    {finding}");
+    }
+    Ok(outcome.is_right())
+}
+
+fn tell(many: &Many, tally: &Tally, took: Duration) {
+    println!(
+        "{} plans in {:.1} s on {} threads: {} things went wrong, {} of {} processes died, {} requests",
+        tally.plans,
+        took.as_secs_f64(),
+        many.threads,
+        tally.harm,
+        tally.deaths,
+        tally.processes,
+        tally.requests,
+    );
+    for (case, points) in &tally.points {
+        println!("    {case}: up to {points} points in one life");
+    }
+    println!("{} plans did not end well", tally.failures.len());
+    for failed in tally.failures.iter().take(10) {
+        let case = &many.cases[failed.case];
+        println!("{case}\n    {}", case.command(&failed.plan));
+        for finding in failed.outcome.findings.iter().take(3) {
+            println!("    {}", shortened(&finding.to_string()));
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    const MOST: usize = 300;
+    if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain(['…']).collect() }
+}
