@@ -22,6 +22,17 @@ pub enum Event {
         /// The target's name.
         target: String,
     },
+    /// The run is one that had ended before its playbook did, and goes on.
+    RunResumed {
+        /// The run's id.
+        run: String,
+        /// The customer's code.
+        customer: String,
+        /// How many operations it has on record.
+        recorded: usize,
+        /// Of how many writes it had to be found out first what became of them.
+        settled: usize,
+    },
     /// A host function finished a piece of work worth a line.
     Step {
         /// The run's id.
@@ -31,6 +42,9 @@ pub enum Event {
         /// What was done.
         #[serde(flatten)]
         step: Step,
+        /// Whether an earlier process did it: the run goes through it on the record.
+        #[serde(skip_serializing_if = "is_false")]
+        replayed: bool,
     },
     /// An operation was answered.
     Operation {
@@ -46,6 +60,9 @@ pub enum Event {
         status: Option<u16>,
         /// Why it failed, when it did.
         failure: Option<Failure>,
+        /// Whether it was answered from the record, and nothing was sent.
+        #[serde(skip_serializing_if = "is_false")]
+        replayed: bool,
     },
     /// The playbook logged a line.
     Log {
@@ -59,6 +76,9 @@ pub enum Event {
         message: String,
         /// Where in the playbook.
         site: Option<Site>,
+        /// Whether an earlier process logged it.
+        #[serde(skip_serializing_if = "is_false")]
+        replayed: bool,
     },
     /// The run ended.
     RunFinished {
@@ -69,6 +89,11 @@ pub enum Event {
         /// `succeeded`, `failed` or `cancelled`.
         status: String,
     },
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A piece of work a host function finished, as a person would tell it.

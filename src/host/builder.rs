@@ -13,7 +13,7 @@ use crate::project::{InputError, Project};
 use crate::qlik::HttpSettings;
 use crate::render::Templates;
 use crate::sandbox::Sandbox;
-use crate::store::{Environment, State, StateError, Vault};
+use crate::store::{Environment, Fingerprints, State, StateError, Vault};
 use crate::surroundings::{Clock, Random, SystemClock};
 
 /// What a [`Host`] is made from. Everything has a default: a project in the current folder, the machine's clock.
@@ -182,6 +182,7 @@ impl HostBuilder {
             run: seconds(project.limits().run_seconds),
             operation: seconds(project.limits().operation_seconds),
         };
+        let fingerprints = Fingerprints::new(vault.clone(), random.clone());
         let wiring = Wiring { http: self.http, sandbox: self.sandbox, new_registry: self.new_registry };
         Ok(Host(Arc::new(Inner {
             connections: Connections::new(wiring),
@@ -190,6 +191,7 @@ impl HostBuilder {
             random,
             limits,
             timeouts,
+            fingerprints,
             vault,
             registry: state.registry(),
             state,

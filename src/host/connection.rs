@@ -9,8 +9,8 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::Inner;
 use crate::interpreter::{
-    self, Embedded, Enrolment, IdentitySource, Interpreter, Leased, License, Live, Locals, Organization, Permits,
-    Permitted, Registered, Stray, Timed,
+    self, Embedded, Enrolment, IdentitySource, Interpreter, Leased, License, Live, Locals, LookedUp, Organization,
+    PATIENCE, Registered, Stray, Timed,
 };
 use crate::operation::secret::SecretStore as _;
 use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
@@ -113,7 +113,7 @@ impl Connections {
         }
     }
 
-    fn live(&self, host: &Inner, credentials: Credentials, addresses: Addresses) -> Live {
+    fn live(&self, host: &Inner, credentials: Credentials, addresses: Addresses) -> LookedUp<Live> {
         let settings = Settings {
             addresses,
             credentials,
@@ -123,13 +123,14 @@ impl Connections {
             clock: Arc::clone(&host.clock),
             random: host.random.clone(),
         };
-        Live::new(settings, self.wiring.http.clone())
+        LookedUp::new(Live::new(settings, self.wiring.http.clone()), Arc::clone(&host.clock))
     }
 
     /// The embedded sandbox: the builder's, or the one whose state lies in the project.
     async fn sandbox(&self, host: &Inner) -> Result<Connection, Failure> {
-        let sandbox = if let Some(sandbox) = &self.wiring.sandbox {
-            sandbox.clone()
+        // What was made by our own sandbox is in its lists at once.
+        let (sandbox, patience) = if let Some(sandbox) = &self.wiring.sandbox {
+            (sandbox.clone(), PATIENCE)
         } else {
             let path = host.project.state_folder().join("sandbox.db");
             let settings = sandbox::Settings {
@@ -137,16 +138,18 @@ impl Connections {
                 random: host.random.clone(),
                 ..sandbox::Settings::default()
             };
-            crate::store::blocking(move || Sandbox::open(&path, settings)).await.map_err(|error| {
+            let opened = crate::store::blocking(move || Sandbox::open(&path, settings)).await.map_err(|error| {
                 Failure::new(FailureKind::Denied, "tenantry/sandbox", error.to_string()).hint(error.hint())
-            })?
+            })?;
+            (opened, Duration::ZERO)
         };
         let identity = IdentitySource::Given(sandbox.organization());
         let license = format!("sandbox/{}/license-key", sandbox.organization());
         host.vault.keep(&license, SecretString::from(sandbox.credentials().license_key));
         let interpreter =
             Embedded::new(sandbox, Arc::new(host.vault.clone()), Arc::clone(&host.clock), host.random.clone());
-        let interpreter: Arc<dyn Interpreter> = Arc::new(interpreter);
+        let looked_up = LookedUp::new(interpreter, Arc::clone(&host.clock)).patience(patience);
+        let interpreter: Arc<dyn Interpreter> = Arc::new(looked_up);
         let identity = Organization::new(identity).identity(&*interpreter, &host.vault).await?;
         Ok(Connection {
             interpreter,
@@ -251,12 +254,11 @@ impl Connection {
         Ok((host.state.leases().take(&name, run).await?, turn))
     }
 
-    /// The interpreter for one run: the target's, with the layers around it.
+    /// What performs the operations of one run: the target's interpreter, with the layers that know of it.
     pub(super) fn interpreter(
         &self,
         host: &Inner,
         lease: Lease,
-        permits: &Permits,
         customer: &str,
         run: &str,
         operation_timeout: Option<Duration>,
@@ -264,8 +266,7 @@ impl Connection {
         let locals = Locals::new(Arc::clone(&self.interpreter), Arc::clone(&host.locals));
         let timed = Timed::new(locals, operation_timeout);
         let registered = Registered::new(timed, host.registry.clone(), self.enrolment.clone(), customer, run);
-        let leased = Leased::new(registered, host.state.leases(), run, [lease]);
-        Arc::new(Permitted::new(leased, permits.clone()))
+        Arc::new(Leased::new(registered, host.state.leases(), run, [lease]))
     }
 
     /// The organization's identity; a pinned target has none.

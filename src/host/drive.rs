@@ -1,6 +1,7 @@
 //! Drives one session to its end: hands its operations to an interpreter and the outcomes back.
 
 use std::future::Future;
+use std::ops::AddAssign;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -30,7 +31,11 @@ pub(super) struct Counts {
 
 impl Counts {
     /// Counts a request that was answered. One that a rule on this side forbade never went out.
-    fn add(&mut self, operation: &Operation, outcome: &Outcome) {
+    pub(super) fn add(&mut self, operation: &Operation, outcome: &Outcome, replayed: bool) {
+        if replayed {
+            self.replayed += 1;
+            return;
+        }
         let forbidden = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Denied);
         if forbidden || operation.request().is_none() {
             return;
@@ -40,6 +45,15 @@ impl Counts {
             Effect::Probe => self.probes += 1,
             Effect::Create | Effect::Update | Effect::Delete | Effect::Act => self.writes += 1,
         }
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.reads += other.reads;
+        self.writes += other.writes;
+        self.probes += other.probes;
+        self.replayed += other.replayed;
     }
 }
 
@@ -78,7 +92,8 @@ impl From<Ending> for Stop {
 /// Who hears of a run while it goes.
 pub(super) trait Listener {
     fn told(&self, told: &Told);
-    fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome);
+    /// Hears of an answer, and says whether it came from the record.
+    fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome) -> bool;
 }
 
 /// Where operations are performed.
@@ -148,7 +163,7 @@ impl<T> Drop for Abandoned<T> {
 pub(super) async fn drive(
     mut session: Session,
     performer: Performer,
-    listener: &dyn Listener,
+    listener: impl Listener,
     mut ending: watch::Receiver<Option<Ending>>,
 ) -> Driven {
     let mut counts = Counts::default();
@@ -190,8 +205,8 @@ pub(super) async fn drive(
             },
         };
         if let Some((key, operation, outcome)) = answered {
-            counts.add(&operation, &outcome);
-            listener.answered(&key, &operation, &outcome);
+            let replayed = listener.answered(&key, &operation, &outcome);
+            counts.add(&operation, &outcome, replayed);
             match outcome {
                 // Whoever performs operations has ended the run: no script is to go on after that.
                 Err(failure) if failure.kind == FailureKind::Cancelled => {
@@ -204,8 +219,8 @@ pub(super) async fn drive(
     }
     drop(reads);
     while let Some((key, operation, outcome)) = writes.next().await {
-        counts.add(&operation, &outcome);
-        listener.answered(&key, &operation, &outcome);
+        let replayed = listener.answered(&key, &operation, &outcome);
+        counts.add(&operation, &outcome, replayed);
     }
     // A session that has ended by itself does not mind.
     if let Some(Ending::TimedOut(limit)) = *ending.borrow() {

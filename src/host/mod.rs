@@ -3,12 +3,15 @@
 mod builder;
 mod connection;
 mod drive;
+mod earlier;
 mod lane;
 mod open_log;
 mod past;
 mod report;
+mod resume;
 mod run;
 mod teller;
+mod work;
 
 pub use builder::{BuildError, HostBuilder};
 pub use connection::{Listing, Verdict};
@@ -25,7 +28,7 @@ use self::lane::Lanes;
 use crate::interpreter::{LocalOperations, Permits, Stray};
 use crate::playbook::{self, Diagnostic, Limits};
 use crate::project::{Customer, InputError, Project, Schema};
-use crate::store::{Registry, State, Tenant, Vault};
+use crate::store::{Fingerprints, Registry, State, Tenant, Vault};
 use crate::surroundings::{Clock, Random};
 
 /// Runs playbooks of one project. A cheap handle; clones are the same host.
@@ -41,6 +44,7 @@ struct Inner {
     limits: Limits,
     timeouts: run::Timeouts,
     vault: Vault,
+    fingerprints: Fingerprints,
     state: State,
     registry: Registry,
     locals: Arc<LocalOperations>,

@@ -1,12 +1,17 @@
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
 use super::drive::Listener;
 use super::report::RunReport;
 use crate::event::Event;
+use crate::interpreter::{Interpreter, Journaled};
 use crate::operation::{Key, Operation, Outcome};
 use crate::playbook::Told;
-use crate::store::{Entry, RunLog};
+use crate::store::{Entry, RunLog, content_digest};
 
 /// Turns what happens in a run into events.
 pub(super) struct Teller {
@@ -22,7 +27,11 @@ impl Teller {
         info_span!("run", run = %self.run, customer = %self.customer, target = %self.target)
     }
 
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: impl FnOnce(String, String) -> Event) {
+        if self.listeners.is_empty() {
+            return;
+        }
+        let event = event(self.run.clone(), self.customer.clone());
         for listener in &self.listeners {
             // Nobody has to listen to the end.
             let _ = listener.send(event.clone());
@@ -30,76 +39,73 @@ impl Teller {
     }
 
     pub(super) fn started(&self) {
-        self.tell(&Event::RunStarted {
-            run: self.run.clone(),
-            customer: self.customer.clone(),
-            target: self.target.clone(),
-        });
+        self.tell(|run, customer| Event::RunStarted { run, customer, target: self.target.clone() });
+    }
+
+    pub(super) fn resumed(&self, recorded: usize, settled: usize) {
+        self.tell(|run, customer| Event::RunResumed { run, customer, recorded, settled });
     }
 
     pub(super) fn finished(&self, report: &RunReport) {
-        self.tell(&Event::RunFinished {
-            run: self.run.clone(),
-            customer: self.customer.clone(),
-            status: report.status.as_str().to_owned(),
-        });
+        let status = report.status.as_str().to_owned();
+        self.tell(|run, customer| Event::RunFinished { run, customer, status });
     }
+}
 
+/// Tells what happens in a run and notes it in the journal. What an earlier process noted is told as that, and not noted
+/// again.
+pub(super) struct Scribe {
+    pub(super) teller: Arc<Teller>,
+    pub(super) log: RunLog,
+    pub(super) journaled: Arc<Journaled<Arc<dyn Interpreter>>>,
+    /// The digests of the files that the journal has.
+    pub(super) files: RefCell<HashMap<String, String>>,
+    /// How many lines an earlier process logged that the script has yet to log again.
+    pub(super) logs: Cell<usize>,
+}
+
+impl Listener for Scribe {
     fn told(&self, told: &Told) {
-        if self.listeners.is_empty() {
-            return;
-        }
-        let (run, customer) = (self.run.clone(), self.customer.clone());
-        self.tell(&match told {
-            Told::Read { .. } => return,
-            Told::Step(step) => Event::Step { run, customer, step: step.clone() },
-            Told::Log { level, message, site } => {
-                Event::Log { run, customer, level: level.clone(), message: message.clone(), site: site.clone() }
+        match told {
+            Told::Read { path, content } => {
+                let mut files = self.files.borrow_mut();
+                let known = files.get(path).is_some_and(|known| *known == content_digest(content));
+                if !known {
+                    self.log.note_file(path, content);
+                    files.remove(path);
+                }
             }
-        });
+            Told::Step(step) => {
+                let replayed = step.call.as_ref().is_some_and(|call| self.journaled.is_finished(call));
+                if !replayed {
+                    self.log.note(&Entry::Step(step.clone()));
+                }
+                self.teller.tell(|run, customer| Event::Step { run, customer, step: step.clone(), replayed });
+            }
+            Told::Log { level, message, site } => {
+                let left = self.logs.get();
+                let replayed = left > 0;
+                self.logs.set(left.saturating_sub(1));
+                let (level, message, site) = (level.clone(), message.clone(), site.clone());
+                if !replayed {
+                    self.log.note(&Entry::Log { level: level.clone(), message: message.clone(), site: site.clone() });
+                }
+                self.teller.tell(|run, customer| Event::Log { run, customer, level, message, site, replayed });
+            }
+        }
     }
 
-    fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome) {
-        if self.listeners.is_empty() {
-            return;
-        }
-        self.tell(&Event::Operation {
-            run: self.run.clone(),
+    fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome) -> bool {
+        let replayed = self.journaled.is_replayed(key);
+        self.teller.tell(|run, _| Event::Operation {
+            run,
             key: key.to_string(),
             operation: operation.id.clone(),
             effect: operation.effect,
             status: outcome.as_ref().map_or_else(|failure| failure.status, |response| Some(response.status)),
             failure: outcome.as_ref().err().cloned(),
+            replayed,
         });
-    }
-}
-
-/// Tells what happens in a run and notes it in the journal.
-pub(super) struct Scribe<'r> {
-    teller: &'r Teller,
-    log: &'r RunLog,
-}
-
-impl<'r> Scribe<'r> {
-    pub(super) fn new(teller: &'r Teller, log: &'r RunLog) -> Self {
-        Self { teller, log }
-    }
-}
-
-impl Listener for Scribe<'_> {
-    fn told(&self, told: &Told) {
-        match told {
-            Told::Read { path, content } => self.log.note_file(path, content),
-            Told::Step(step) => self.log.note(&Entry::Step(step.clone())),
-            Told::Log { level, message, site } => {
-                let (level, message, site) = (level.clone(), message.clone(), site.clone());
-                self.log.note(&Entry::Log { level, message, site });
-            }
-        }
-        self.teller.told(told);
-    }
-
-    fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome) {
-        self.teller.answered(key, operation, outcome);
+        replayed
     }
 }

@@ -11,8 +11,8 @@ use super::record::{Answer, Record};
 use super::settlement::decide_hint;
 use super::{Interpreter, Settlement};
 use crate::operation::{
-    Body, Call, Content, Failure, FailureKind, HeaderText, Key, Operation, Outcome, Payload, RecordedOutcome, Response,
-    secret,
+    Body, Call, CallKey, Content, Failure, FailureKind, HeaderText, Key, Operation, Outcome, Payload, RecordedOutcome,
+    Response, Site, secret,
 };
 use crate::store::{Entry, Fingerprints, RunLog, StateError};
 use crate::surroundings::Clock;
@@ -63,6 +63,8 @@ struct Progress {
     replayed: HashSet<Key>,
     /// Where changes were met that can only be accepted by starting again.
     restart: Option<Key>,
+    /// Where what was recorded had stood, when the playbook asks something else.
+    diverged: Option<Site>,
 }
 
 /// What a person says about a write whose end is not known.
@@ -121,6 +123,18 @@ impl<I: Interpreter> Journaled<I> {
     #[must_use]
     pub fn restart(&self) -> Option<Key> {
         self.progress().restart.clone()
+    }
+
+    /// Where in the playbook as it was stood what the run had asked, when the run ended because it asks something else.
+    #[must_use]
+    pub fn diverged(&self) -> Option<Site> {
+        self.progress().diverged.clone()
+    }
+
+    /// Whether this host call had finished before this process went to work, so that it is gone through on the record.
+    #[must_use]
+    pub fn is_finished(&self, call: &CallKey) -> bool {
+        self.progress().record.is_finished(&call.branch, call.call)
     }
 
     /// Whether the operation of this key was answered from the record: nothing was sent for it.
@@ -195,6 +209,7 @@ impl<I: Interpreter> Journaled<I> {
             Answer::Live => self.live(key, operation).await,
             Answer::Diverged(divergence) => {
                 let failure = divergence.failure(key);
+                self.progress().diverged.clone_from(&divergence.place);
                 let run = &self.journal.run;
                 if !self.accepts_changes {
                     return Err(failure.hint(format!(

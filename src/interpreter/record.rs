@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use crate::operation::{BranchStep, Failure, FailureKind, Key, Operation, Outcome, RecordedOperation, RecordedOutcome};
+use crate::operation::{
+    BranchStep, Failure, FailureKind, Key, Operation, Outcome, RecordedOperation, RecordedOutcome, Site,
+};
 use crate::store::{Entry, Logged};
 
 /// What a run has recorded: every operation, every attempt at it, and what became of each.
@@ -68,6 +70,8 @@ pub(super) struct Divergence {
     asked: Asked,
     /// What had been asked in that host call.
     recorded: Option<Asked>,
+    /// Where that had stood.
+    pub(super) place: Option<Site>,
 }
 
 /// An operation as a message names it.
@@ -75,7 +79,7 @@ pub(super) struct Divergence {
 struct Asked(String);
 
 impl Asked {
-    fn of(id: &str, subject: &str, site: Option<&crate::operation::Site>) -> Self {
+    fn of(id: &str, subject: &str, site: Option<&Site>) -> Self {
         let place = site.map(|site| format!(" at {site}")).unwrap_or_default();
         Self(format!("`{id}` for {subject}{place}"))
     }
@@ -175,23 +179,24 @@ impl Record {
 
     /// Forgets this call and all after it: the playbook has changed here, and that was accepted.
     pub(super) fn accept(&mut self, from: &Key) {
-        let is_before = |key: &Key| {
-            let same = key.branch == from.branch && key.call == from.call;
-            // What was asked in branches of the call belongs to it.
-            let inside = key.branch.len() > from.branch.len()
-                && key.branch.starts_with(&from.branch)
-                && key.branch[from.branch.len()].call == from.call;
-            !(same || inside || key.is_after(&from.branch, from.call))
-        };
-        self.operations.retain(|key, _| is_before(key));
+        // What was asked in branches of the call belongs to it.
+        let from = from.call_key();
+        self.operations.retain(|key, _| !key.call_key().is_from(&from));
         self.reach.clear();
         for key in self.operations.keys().cloned().collect::<Vec<_>>() {
             self.reached(&key);
         }
     }
 
+    /// How many operations were recorded.
+    #[must_use]
+    pub fn operations(&self) -> usize {
+        self.operations.len()
+    }
+
     /// Whether something was recorded that came after this host call.
-    fn is_finished(&self, branch: &[BranchStep], call: u32) -> bool {
+    #[must_use]
+    pub fn is_finished(&self, branch: &[BranchStep], call: u32) -> bool {
         let calls = branch.iter().map(|step| step.call).chain([call]);
         calls.enumerate().any(|(depth, call)| self.reach.get(&branch[..depth]).is_some_and(|furthest| *furthest > call))
     }
@@ -288,6 +293,7 @@ impl Record {
         let recorded = own.or_else(|| self.asked_in_call(key));
         Divergence {
             asked: Asked::of(&operation.id, &operation.subject, operation.site.as_ref()),
+            place: recorded.and_then(|attempt| attempt.operation.site.clone()),
             recorded: recorded.map(|attempt| {
                 let recorded = &attempt.operation;
                 Asked::of(&recorded.id, &recorded.subject, recorded.site.as_ref())

@@ -33,6 +33,14 @@ pub struct CallKey {
 }
 
 impl CallKey {
+    /// Whether this is the call `from`, or one in its branches, or one after it.
+    #[must_use]
+    pub fn is_from(&self, from: &Self) -> bool {
+        let inside = self.branch.get(from.branch.len()).is_some_and(|step| step.call == from.call)
+            && self.branch.starts_with(&from.branch);
+        self == from || inside || is_after((&self.branch, self.call), (&from.branch, from.call))
+    }
+
     fn numbers(&self) -> impl Iterator<Item = u32> {
         self.branch.iter().flat_map(|step| [step.call, step.index]).chain([self.call])
     }
@@ -71,19 +79,23 @@ impl Key {
     /// Branches of one `parallel` are in no order, and neither is a `parallel` with what its branches ask.
     #[must_use]
     pub fn is_after(&self, branch: &[BranchStep], call: u32) -> bool {
-        for (mine, theirs) in self.branch.iter().zip(branch) {
-            if mine.call != theirs.call {
-                return mine.call > theirs.call;
-            }
-            if mine.index != theirs.index {
-                return false;
-            }
-        }
-        let shared = self.branch.len().min(branch.len());
-        let mine = self.branch.get(shared).map_or(self.call, |step| step.call);
-        let theirs = branch.get(shared).map_or(call, |step| step.call);
-        mine > theirs
+        is_after((&self.branch, self.call), (branch, call))
     }
+}
+
+fn is_after((branch, call): (&[BranchStep], u32), (other_branch, other_call): (&[BranchStep], u32)) -> bool {
+    for (mine, theirs) in branch.iter().zip(other_branch) {
+        if mine.call != theirs.call {
+            return mine.call > theirs.call;
+        }
+        if mine.index != theirs.index {
+            return false;
+        }
+    }
+    let shared = branch.len().min(other_branch.len());
+    let mine = branch.get(shared).map_or(call, |step| step.call);
+    let theirs = other_branch.get(shared).map_or(other_call, |step| step.call);
+    mine > theirs
 }
 
 impl Serialize for Key {
@@ -203,6 +215,16 @@ mod tests {
         let call = |text: &&str| format!("{text}:x#0").parse::<Key>().unwrap().call_key();
         let calls: Vec<CallKey> = order.iter().map(call).collect();
         assert!(calls.is_sorted() && calls.windows(2).all(|two| two[0] != two[1]));
+    }
+
+    #[test]
+    fn what_a_change_cuts_off_is_the_call_with_its_branches_and_all_after_it() {
+        let call = |text: &str| format!("{text}:x#0").parse::<Key>().unwrap().call_key();
+        let is_from = |one: &str, from: &str| call(one).is_from(&call(from));
+        assert!(is_from("2", "2") && is_from("2[0].1", "2") && is_from("3", "2") && is_from("3[1].0", "2"));
+        assert!(is_from("2[0].4", "2[0].3") && is_from("3", "2[0].3") && is_from("2[0].3[1].0", "2[0].3"));
+        assert!(!is_from("1", "2") && !is_from("2[1].9", "2[0].3") && !is_from("2", "2[0].3"));
+        assert!(!is_from("2[0].2[5].9", "2[0].3") && !is_from("1[0].5", "2"));
     }
 
     #[test]

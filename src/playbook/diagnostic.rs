@@ -33,8 +33,31 @@ pub struct Diagnostic {
     pub operation: Option<String>,
     /// What the service or the host said of it.
     pub failure: Option<Failure>,
+    /// What stood there in the playbook as it was, when a run that is resumed finds another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Box<RecordedLine>>,
     /// Whether the run was cancelled, or had no time left, rather than failed.
     pub cancelled: bool,
+}
+
+/// A line of a playbook as it was when a run used it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RecordedLine {
+    /// The place.
+    pub site: Site,
+    /// The line at that place.
+    pub line: Option<String>,
+    /// How many characters of the line are meant.
+    pub width: usize,
+}
+
+impl RecordedLine {
+    /// The line at this place of `text`, when it is known.
+    pub(crate) fn of(site: Site, text: Option<&str>) -> Self {
+        let line = text.and_then(|text| text.lines().nth(site.line.checked_sub(1)?)).map(str::to_owned);
+        let width = line.as_deref().map_or(1, |line| site.width(line));
+        Self { site, line, width }
+    }
 }
 
 /// One call of the script's call stack.
@@ -59,6 +82,7 @@ impl Diagnostic {
             hints: Vec::new(),
             operation: None,
             failure: None,
+            recorded: None,
             cancelled: false,
         }
     }

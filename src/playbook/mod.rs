@@ -27,7 +27,7 @@ pub use branch::{Stop, Told};
 pub use call::{Call, ScriptError};
 pub use coroutine::MeteredAllocator;
 pub(crate) use diagnostic::RUN_TIMEOUT;
-pub use diagnostic::{Diagnostic, Frame};
+pub use diagnostic::{Diagnostic, Frame, RecordedLine};
 pub use engine::Limits;
 pub use header::{Header, HeaderError};
 pub use runtime::{Playbook, Runtime, Start};

@@ -75,10 +75,10 @@ impl Leases {
         format!("tenant:{hostname}")
     }
 
-    /// Takes the lease of this name for `run`; a run that has it already is given it again.
+    /// Takes the lease of this name for `run`.
     ///
     /// # Errors
-    /// When another run whose process is alive has it, or the state file cannot be written.
+    /// When a run whose process is alive has it, be it this one, or the state file cannot be written.
     pub async fn take(&self, name: &str, run: &str) -> Result<Lease, LeaseError> {
         let (state, holders) = (self.0.clone(), Arc::clone(self.0.holders()));
         let holder = holders.own().map_err(|source| StateError::Access {
@@ -91,7 +91,7 @@ impl Leases {
         state
             .change_soon(move |connection| {
                 let before = LeaseRow::of(connection, &name)?;
-                if let Some(held) = before.as_ref().and_then(|row| held_by_another(row, &holders, &run)) {
+                if let Some(held) = before.as_ref().and_then(|row| held(row, &holders)) {
                     return Ok(Err(LeaseError::Held(Box::new(held))));
                 }
                 LeaseRow { name, run, since, holder }.put(connection, before.as_ref()).map(Ok)
@@ -145,10 +145,10 @@ impl LeaseRow {
     }
 }
 
-/// Who else has the lease, when their process is alive.
-fn held_by_another(row: &LeaseRow, holders: &Holders, run: &str) -> Option<Held> {
+/// Who has the lease, when their process is alive.
+fn held(row: &LeaseRow, holders: &Holders) -> Option<Held> {
     let own = holders.is_own(&row.holder);
-    if (own && row.run == run) || !holders.is_alive(&row.holder) {
+    if !holders.is_alive(&row.holder) {
         return None;
     }
     let process = if own { "this process".to_owned() } else { process(&row.holder) };

@@ -32,6 +32,7 @@ mod readme;
 mod recorded;
 mod registry;
 mod render;
+mod resume;
 mod sandbox_csp_origins;
 mod sandbox_faults;
 mod sandbox_frame;

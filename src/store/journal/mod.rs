@@ -330,6 +330,12 @@ fn raw_entries(connection: &Connection, number: i64) -> rusqlite::Result<Vec<Raw
     .collect()
 }
 
+/// The digest by which the content of a file is kept.
+pub(crate) fn content_digest(content: &[u8]) -> String {
+    use sha2::Digest as _;
+    hex(&sha2::Sha256::digest(content))
+}
+
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
