@@ -5,6 +5,8 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use tenantry::Run;
+use tenantry::interpreter::Decision;
+use tenantry::operation::Key;
 
 use super::environment;
 use super::exit::Exit;
@@ -70,6 +72,12 @@ pub(crate) struct RunArguments {
     /// Create tenants although the registry is empty and the organization's tenants cannot be listed
     #[arg(long)]
     pub(crate) new_registry: bool,
+    /// Go on with the last runs that did not come to their end; begin the others
+    #[arg(long, conflicts_with = "fresh")]
+    pub(crate) resume: bool,
+    /// Begin anew, and do not ask about runs that did not come to their end
+    #[arg(long)]
+    pub(crate) fresh: bool,
     #[command(flatten)]
     pub(crate) pace: Pace,
     /// How many customers run at once; by default `concurrency` of tenantry.toml, else 16
@@ -131,6 +139,40 @@ pub(crate) struct RunsArguments {
 pub(crate) enum RunsCommand {
     /// List runs, the latest first
     List(RunsListArguments),
+    /// Go on with a run that did not come to its end: what it has done is not done again
+    Resume(ResumeArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ResumeArguments {
+    /// The run's id, or its beginning
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Go on also where the playbook has changed: from there on everything is done by the changed one
+    #[arg(long)]
+    pub(crate) accept_changes: bool,
+    /// You have looked: what became of a write whose end nobody could find out. May be given several times
+    #[arg(long, value_name = "KEY=performed|not-performed", value_parser = decision)]
+    pub(crate) settled: Vec<(Key, Decision)>,
+    /// Create tenants although the registry is empty and the organization's tenants cannot be listed
+    #[arg(long)]
+    pub(crate) new_registry: bool,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
+    /// Write one JSON line for each event to a file; `-` is standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+}
+
+/// Reads `1:createSpace#0=performed`.
+fn decision(text: &str) -> Result<(Key, Decision), String> {
+    let (key, word) = text.rsplit_once('=').ok_or("it reads like `1:createSpace#0=performed`")?;
+    let decision = match word {
+        "performed" => Decision::Performed,
+        "not-performed" => Decision::NotPerformed,
+        _ => return Err(format!("`{word}` is neither `performed` nor `not-performed`")),
+    };
+    Ok((key.parse().map_err(|error: tenantry::operation::KeyError| error.to_string())?, decision))
 }
 
 #[derive(Args, Debug)]

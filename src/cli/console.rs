@@ -62,6 +62,30 @@ impl Console {
         self.error
     }
 
+    /// Whether somebody sits there who can be asked.
+    pub(crate) fn can_ask(&self) -> bool {
+        !self.quiet && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// Asks a question whose usual answer is yes. Whoever ends the input says no.
+    pub(crate) fn ask(&self, question: &str) -> bool {
+        loop {
+            let mut error = std::io::stderr().lock();
+            let _ = write!(error, "{question} [Y/n] ").and_then(|()| error.flush());
+            drop(error);
+            let mut answer = String::new();
+            if !std::io::stdin().read_line(&mut answer).is_ok_and(|read| read > 0) {
+                self.line("");
+                return false;
+            }
+            match answer.trim().to_ascii_lowercase().as_str() {
+                "" | "y" | "yes" => return true,
+                "n" | "no" => return false,
+                _ => self.line("answer `y` or `n`"),
+            }
+        }
+    }
+
     /// How wide a list may be on standard output; whatever is no terminal has room for all of it.
     #[expect(clippy::unused_self, reason = "what goes to the streams goes through the console")]
     pub(crate) fn width(&self) -> Option<usize> {

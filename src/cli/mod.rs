@@ -5,6 +5,7 @@ mod arguments;
 mod console;
 mod environment;
 mod exit;
+mod follow;
 mod interrupt;
 mod logs;
 mod project;

@@ -1,11 +1,11 @@
 use std::collections::BTreeMap;
 
-use super::{Host, Run};
+use super::{Host, Playbook, Run, TenantsError};
 use crate::interpreter::Decision;
 use crate::operation::{Failure, FailureKind, Key};
 use crate::playbook::Diagnostic;
 use crate::project::Customer;
-use crate::store::{RunKind, RunRecord, RunState};
+use crate::store::{RunFilter, RunKind, RunRecord, RunState};
 
 /// How a run goes on.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,32 @@ impl Host {
         let mut run = self.run(&playbook, &customer, &opening.target).verify(opening.verify);
         run.resume = Some(Resume { run: opening.id, ..Resume::default() });
         Ok(run)
+    }
+}
+
+impl Host {
+    /// The last run of this playbook for this customer, when it did not come to its end and can be resumed.
+    ///
+    /// # Errors
+    /// When the target or the state file cannot be used.
+    pub async fn unfinished(
+        &self,
+        playbook: &Playbook,
+        customer: &Customer,
+        target: &str,
+    ) -> Result<Option<RunRecord>, TenantsError> {
+        let (host, target) = (self.clone(), target.to_owned());
+        let (playbook, customer) = (playbook.file().to_owned(), customer.code().to_owned());
+        self.on_io(async move {
+            let scope = host.0.connections.get(&host.0, &target).await?.scope();
+            let filter =
+                RunFilter { scope: Some(scope), customer: Some(customer), playbook: Some(playbook), limit: Some(1) };
+            let last = host.0.state.journal().ask(move |journal| journal.runs(&filter)).await?;
+            Ok(last
+                .into_iter()
+                .find(|record| record.opening.target == target && record.is_resumable() && check(record).is_ok()))
+        })
+        .await
     }
 }
 

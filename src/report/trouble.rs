@@ -30,6 +30,9 @@ pub(crate) struct Trouble {
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     place: Option<Place>,
+    /// What stood there in the playbook as a run had used it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded: Option<Place>,
     /// More of it, perhaps on several lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
@@ -57,6 +60,7 @@ impl Trouble {
             level: Level::Error,
             message: message.into(),
             place: None,
+            recorded: None,
             detail: None,
             notes: Vec::new(),
             help: Vec::new(),
@@ -102,7 +106,10 @@ impl Trouble {
         let mut screen =
             format!("{head}{} {}", style.paint(Paint::Bold, ":"), style.paint(Paint::Bold, &clean(&self.message)));
         if let Some(place) = &self.place {
-            place.show(&mut screen, style);
+            place.show(&mut screen, "-->", "", style);
+        }
+        if let Some(place) = &self.recorded {
+            place.show(&mut screen, ":::", ", as the run had it", style);
         }
         if let Some(detail) = &self.detail {
             for line in clean(detail).lines() {
@@ -187,6 +194,13 @@ impl From<&Diagnostic> for Trouble {
             width: diagnostic.width,
             text: diagnostic.line.clone(),
         });
+        trouble.recorded = diagnostic.recorded.as_ref().map(|recorded| Place {
+            file: recorded.site.file.clone(),
+            line: recorded.site.line,
+            column: recorded.site.column,
+            width: recorded.width,
+            text: recorded.line.clone(),
+        });
         for frame in &diagnostic.stack {
             let at = frame.site.as_ref().map(|site| format!(", called at {site}")).unwrap_or_default();
             trouble = trouble.note("in", format!("{}{at}", frame.function));
@@ -233,12 +247,12 @@ impl From<&tenantry::BuildError> for Trouble {
 }
 
 impl Place {
-    fn show(&self, screen: &mut String, style: Style) {
+    fn show(&self, screen: &mut String, arrow: &str, after: &str, style: Style) {
         let dim = |text: &str| style.paint(Paint::Cyan, text);
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
         let Self { file, line, column, .. } = self;
-        let _ = write!(screen, "\n{gutter}{} {}:{line}:{column}", dim("-->"), clean_line(file));
+        let _ = write!(screen, "\n{gutter}{} {}:{line}:{column}{after}", dim(arrow), clean_line(file));
         let Some(text) = &self.text else { return };
         let (text, before, width) = self.cut(text);
         let _ = write!(screen, "\n{gutter} {}\n{} {} {text}", dim("|"), dim(&number), dim("|"));

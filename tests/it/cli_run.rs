@@ -464,7 +464,10 @@ fn ctrl_c_ends_at_the_next_operation_and_says_how_to_go_on() {
     assert_eq!(ended.code, Some(130), "{rest}");
     let run = &ended.json()["runs"][0];
     assert_eq!((&run["status"], &run["writes"]), (&json!("cancelled"), &json!(2)));
-    assert!(rest.contains("press Ctrl-C again") && rest.contains("run the same command again"), "{rest}");
+    assert!(
+        rest.contains("press Ctrl-C again") && rest.contains(&format!("`tenantry runs resume {}`", text(&run["run"]))),
+        "{rest}"
+    );
     assert_eq!(project.run("tenants list --json").json()["tenants"][0]["customer"], "hb", "what was done is kept");
 }
 

@@ -3,6 +3,7 @@
 
 mod any_input;
 mod cli_cases;
+mod cli_resume;
 mod cli_run;
 mod cli_runs;
 mod contract;

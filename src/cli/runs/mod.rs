@@ -1,6 +1,9 @@
 //! `tenantry runs`: what runs did.
 
 mod list;
+mod resume;
+
+use std::sync::Arc;
 
 use serde_json::json;
 use tenantry::{HistoryError, Host};
@@ -11,9 +14,10 @@ use super::exit::Exit;
 use super::project::{self, Stopped};
 use crate::report::Trouble;
 
-pub(crate) async fn runs(console: &Console, common: &Common, arguments: &RunsArguments) -> Exit {
+pub(crate) async fn runs(console: &Arc<Console>, common: &Common, arguments: &RunsArguments) -> Exit {
     let done = match &arguments.command {
         RunsCommand::List(arguments) => list::list(console, common, arguments).await,
+        RunsCommand::Resume(arguments) => resume::resume(console, common, arguments).await,
     };
     done.unwrap_or_else(|(troubles, exit)| {
         if common.json {
