@@ -37,8 +37,8 @@ pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
 pub use history::{Fate, Figures, History, HistoryError, PastOperation, RunSummary, UsedFile};
 pub use host::{
-    BuildError, Cancel, Host, HostBuilder, Listing, Playbook, Run, RunReport, RunStatus, TenantSummary, TenantsError,
-    Verdict,
+    BuildError, Cancel, Difference, Host, HostBuilder, Listing, Playbook, Replayed, Run, RunReport, RunStatus,
+    TenantSummary, TenantsError, Verdict,
 };
 pub use interpreter::{LocalOperation, Stray, Trace, TraceKind};
 pub use operation::{Failure, FailureKind, Site};

@@ -141,6 +141,12 @@ pub(crate) enum RunsCommand {
     List(RunsListArguments),
     /// Go on with a run that did not come to its end: what it has done is not done again
     Resume(ResumeArguments),
+    /// Run a recorded run once more from its record alone, and say whether it comes to the same
+    Replay {
+        /// The run's id, or its beginning
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
 }
 
 #[derive(Args, Debug)]

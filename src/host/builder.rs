@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,10 +165,7 @@ impl HostBuilder {
         for operation in self.operations {
             locals.add(operation)?;
         }
-        let templates = Arc::new(Templates::new(project.root()));
-        let mut extensions: Vec<Extension> =
-            vec![Arc::new(move |engine: &mut rhai::Engine| crate::functions::register(engine, &templates))];
-        extensions.extend(self.extensions);
+        let extensions = extensions(project.root(), &self.extensions);
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let lanes = Lanes::start(self.lanes.unwrap_or_else(|| cores.min(4)), project.root(), &extensions)?;
         let io = tokio::runtime::Builder::new_multi_thread()
@@ -198,9 +195,17 @@ impl HostBuilder {
             locals: Arc::new(locals),
             lanes,
             extensions,
+            functions: self.extensions,
             io: Some(io),
         })))
     }
+}
+
+/// The language for a project in this folder: what comes with it, and the embedder's `functions`.
+pub(super) fn extensions(root: &Path, functions: &[Extension]) -> Vec<Extension> {
+    let templates = Arc::new(Templates::new(root));
+    let standard: Extension = Arc::new(move |engine: &mut rhai::Engine| crate::functions::register(engine, &templates));
+    std::iter::once(standard).chain(functions.iter().cloned()).collect()
 }
 
 fn limits(project: &Project) -> Limits {

@@ -7,6 +7,7 @@ mod earlier;
 mod lane;
 mod open_log;
 mod past;
+mod replay;
 mod report;
 mod resume;
 mod run;
@@ -15,6 +16,7 @@ mod work;
 
 pub use builder::{BuildError, HostBuilder};
 pub use connection::{Listing, Verdict};
+pub use replay::{Difference, Replayed};
 pub use report::{RunReport, RunStatus, TenantSummary};
 pub use run::{Cancel, Run};
 
@@ -51,6 +53,8 @@ struct Inner {
     connections: Connections,
     lanes: Lanes,
     extensions: Vec<playbook::Extension>,
+    /// Those of the embedder among them.
+    functions: Vec<playbook::Extension>,
     /// `None` only while dropping.
     io: Option<Runtime>,
 }
@@ -143,21 +147,21 @@ impl Host {
         self.understand(playbook::Playbook::from_source(file, text)?)
     }
 
+    /// What a playbook may do, as it says itself.
+    fn permits(&self, text: &playbook::Playbook) -> Result<Permits, Diagnostic> {
+        let Some(words) = &text.header().permits else { return Ok(Permits::everything()) };
+        let namespaces: Vec<&str> = self.0.locals.namespaces().collect();
+        Permits::parse(words.iter().map(String::as_str), &namespaces).map_err(|error| {
+            let mut diagnostic = Diagnostic::new(format!("in the @permits line, {error}"));
+            diagnostic.hints.extend(error.hint.clone());
+            text.place_of(&error.word, diagnostic)
+        })
+    }
+
     fn understand(&self, text: playbook::Playbook) -> Result<Playbook, Diagnostic> {
         self.0.lanes.check(&text)?;
-        let header = text.header();
-        let permits = match &header.permits {
-            None => Permits::everything(),
-            Some(words) => {
-                let namespaces: Vec<&str> = self.0.locals.namespaces().collect();
-                Permits::parse(words.iter().map(String::as_str), &namespaces).map_err(|error| {
-                    let mut diagnostic = Diagnostic::new(format!("in the @permits line, {error}"));
-                    diagnostic.hints.extend(error.hint.clone());
-                    text.place_of(&error.word, diagnostic)
-                })?
-            }
-        };
-        let schema = match &header.inputs {
+        let permits = self.permits(&text)?;
+        let schema = match &text.header().inputs {
             None => None,
             Some(file) => {
                 let path = self.0.project.root().join(file);

@@ -38,6 +38,9 @@ pub struct Journaled<I> {
     progress: Mutex<Progress>,
 }
 
+/// How the evidence begins for a write that was not performed at its key, because it is on record under another.
+pub(crate) const BORROWED: &str = "recorded as ";
+
 /// What a journal is written with.
 #[derive(Clone)]
 pub struct Journaling {
@@ -330,7 +333,7 @@ impl<I: Interpreter> Journaled<I> {
         let (operation, secrets) = (Box::new(operation.into()), BTreeMap::new());
         self.journal.log.note(&Entry::Intent { key: key.clone(), attempt, operation, secrets });
         let performed = Some(RecordedOutcome::from(outcome));
-        let evidence = format!("recorded as {lender}");
+        let evidence = format!("{BORROWED}{lender}");
         self.append(&Entry::Settled { key: key.clone(), attempt, performed, evidence }).await
     }
 

@@ -30,6 +30,7 @@ use jiff::Timestamp;
 
 use crate::operation::{Failure, Key, Operation, Outcome};
 
+pub(crate) use journaled::BORROWED;
 pub use journaled::{Decision, Journaled, Journaling};
 pub use leased::Leased;
 pub use live::Live;

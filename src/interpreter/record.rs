@@ -194,6 +194,12 @@ impl Record {
         self.operations.len()
     }
 
+    /// Whether an operation of this key was recorded.
+    #[must_use]
+    pub fn knows(&self, key: &Key) -> bool {
+        self.operations.contains_key(key)
+    }
+
     /// Whether something was recorded that came after this host call.
     #[must_use]
     pub fn is_finished(&self, branch: &[BranchStep], call: u32) -> bool {

@@ -20,6 +20,7 @@ mod state;
 mod totals;
 mod vault;
 
+pub(crate) use durable::private_folder;
 pub(crate) use journal::content_digest;
 pub(crate) use registry::unsettled_hint;
 pub(crate) use source::blocking;

@@ -124,24 +124,6 @@ fn a_changed_playbook_is_shown_and_the_choice_is_the_persons() {
     assert_eq!(names, ["Harbour Logistics", "Staging", "Test"]);
 }
 
-#[test]
-fn a_run_out_of_time_is_resumed_with_more() {
-    let project = Folder::empty();
-    project.write("hb.yaml", CUSTOMER);
-    project.write("play.rhai", "let tenant = tenants::ensure(customer);\nloop { tenant.spaces.find(\"Staging\"); }\n");
-    let late = project.run("run play.rhai --customer hb.yaml --timeout 0.2 --json");
-    assert_eq!(late.code, Some(130), "{late:?}");
-    let id = text(&only_run(&late)["run"]).to_owned();
-    assert!(late.error.contains(&format!("go on with it: `tenantry runs resume {id}`")), "{}", late.error);
-    project.write(
-        "play.rhai",
-        "let tenant = tenants::ensure(customer);\nfor i in 0..2 { tenant.spaces.find(\"Staging\"); }\n",
-    );
-    let resumed = project.run(&format!("runs resume {id} --timeout 1h --json"));
-    assert_eq!(resumed.code, Some(0), "{resumed:?}");
-    assert_eq!(only_run(&resumed)["writes"], 0);
-}
-
 /// The program on a terminal of its own, with this typed into it. Gives its exit code and all it showed.
 fn on_a_terminal(project: &Folder, arguments: &str, typed: &str) -> (Option<i32>, String) {
     let program = format!("{} {arguments}", env!("CARGO_BIN_EXE_tenantry"));

@@ -33,6 +33,7 @@ mod readme;
 mod recorded;
 mod registry;
 mod render;
+mod replay;
 mod resume;
 mod sandbox_csp_origins;
 mod sandbox_faults;

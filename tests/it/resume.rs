@@ -1,132 +1,16 @@
 //! A run that did not come to its end goes on: nothing is done twice and nothing is left out.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use jiff::Timestamp;
-use rhai::NativeCallContext;
-use serde_json::{Value, json};
+use serde_json::json;
 use tenantry::interpreter::Decision;
-use tenantry::operation::{Effect, Failure, FailureKind};
-use tenantry::playbook::{Call, ScriptError};
-use tenantry::sandbox::{Sandbox, Settings};
-use tenantry::store::{Entry, RunState, State, Vault};
-use tenantry::surroundings::{Clock, RuntimeClock};
-use tenantry::{Change, Customer, Event, Host, LocalOperation, Run, RunReport, RunStatus};
+use tenantry::operation::{Failure, FailureKind};
+use tenantry::store::{Entry, RunState};
+use tenantry::{Event, RunReport, RunStatus};
 
-/// A project with one playbook. `make(name)` asks the embedder's CRM for an entry, which takes a second; what it is to do
-/// with the next ones can be said beforehand. `look(name)` says how many entries there are.
-struct World {
-    folder: tempfile::TempDir,
-    host: Host,
-    crm: Arc<Crm>,
-}
-
-#[derive(Default)]
-struct Crm {
-    made: Mutex<Vec<String>>,
-    looked: AtomicU32,
-    next: Mutex<Vec<Failure>>,
-}
-
-fn make(context: NativeCallContext, name: &str) -> Result<(), ScriptError> {
-    let mut call = Call::begin(&context, "make")?;
-    call.ask_local("crm.make", Effect::Create, format!("entry \"{name}\""), json!({ "name": name }))?;
-    call.step(Change::Created, format!("entry \"{name}\""), Vec::new());
-    Ok(())
-}
-
-/// Makes it unless it is there, as Qlik's functions do.
-fn ensure(context: NativeCallContext, name: &str) -> Result<(), ScriptError> {
-    let mut call = Call::begin(&context, "ensure")?;
-    let there = call.ask_local("crm.look", Effect::Read, "the CRM", json!({}))?;
-    if there.as_array().unwrap().contains(&json!(name)) {
-        call.step(Change::Unchanged, format!("entry \"{name}\""), Vec::new());
-    } else {
-        call.ask_local("crm.make", Effect::Create, format!("entry \"{name}\""), json!({ "name": name }))?;
-        call.step(Change::Created, format!("entry \"{name}\""), Vec::new());
-    }
-    Ok(())
-}
-
-impl World {
-    fn new(playbook: &str) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at(Timestamp::from_second(1_800_000_000).unwrap()));
-        let (folder, crm) = (tempfile::tempdir().unwrap(), Arc::new(Crm::default()));
-        let (making, looking) = (Arc::clone(&crm), Arc::clone(&crm));
-        let host = Host::builder()
-            .root(folder.path())
-            .environment(Arc::new(BTreeMap::new()))
-            .vault(Vault::in_memory())
-            .sandbox(Sandbox::in_memory(Settings { clock: Arc::clone(&clock), ..Settings::default() }))
-            .state(State::in_memory(Arc::clone(&clock)).unwrap())
-            .clock(clock)
-            .lanes(1)
-            .functions(|engine| {
-                engine.register_fn("make", make);
-                engine.register_fn("ensure", ensure);
-            })
-            .operation(LocalOperation::new("crm.make", Effect::Create, move |arguments| {
-                let crm = Arc::clone(&making);
-                async move {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    let failure = { crm.next.lock().unwrap().pop() };
-                    if failure.as_ref().is_none_or(|failure| failure.kind == FailureKind::Unknown) {
-                        crm.made.lock().unwrap().push(arguments["name"].as_str().unwrap().to_owned());
-                    }
-                    failure.map_or(Ok(Value::Null), Err)
-                }
-            }))
-            .operation(LocalOperation::new("crm.look", Effect::Read, move |_| {
-                let crm = Arc::clone(&looking);
-                async move {
-                    crm.looked.fetch_add(1, Ordering::Relaxed);
-                    Ok(json!(*crm.made.lock().unwrap()))
-                }
-            }))
-            .build()
-            .unwrap();
-        let world = Self { folder, host, crm };
-        world.write("play.rhai", playbook);
-        world
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        let path = self.folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).unwrap();
-        std::fs::write(path, text).unwrap();
-    }
-
-    fn start(&self) -> Run {
-        let playbook = self.host.playbook("play.rhai").unwrap();
-        let values = json!({ "code": "hb", "name": "Harbour", "region": "eu", "alias": "halyard-hb" });
-        self.host.run(&playbook, &Customer::from_value(values).unwrap(), "sandbox")
-    }
-
-    async fn drive(&self, run: Run) -> RunReport {
-        run.run_here(&self.host.local_runtime()).await
-    }
-
-    async fn first(&self) -> RunReport {
-        self.drive(self.start()).await
-    }
-
-    async fn resume(&self, run: &str) -> RunReport {
-        self.drive(self.host.resume(run).unwrap()).await
-    }
-
-    fn made(&self) -> Vec<String> {
-        self.crm.made.lock().unwrap().clone()
-    }
-
-    fn refuse_next(&self, kind: FailureKind) {
-        self.crm.next.lock().unwrap().push(Failure::new(kind, "CRM-1", "the CRM did not answer"));
-    }
-}
+use crate::support::crm::World;
 
 fn subjects(report: &RunReport) -> Vec<String> {
     report.changes.iter().map(|step| format!("{:?} {}", step.change, step.subject)).collect()

@@ -1,6 +1,7 @@
 //! `tenantry runs`: what runs did.
 
 mod list;
+mod replay;
 mod resume;
 
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use crate::report::Trouble;
 pub(crate) async fn runs(console: &Arc<Console>, common: &Common, arguments: &RunsArguments) -> Exit {
     let done = match &arguments.command {
         RunsCommand::List(arguments) => list::list(console, common, arguments).await,
+        RunsCommand::Replay { run } => replay::replay(console, common, run).await,
         RunsCommand::Resume(arguments) => resume::resume(console, common, arguments).await,
     };
     done.unwrap_or_else(|(troubles, exit)| {
