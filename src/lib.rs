@@ -32,13 +32,14 @@ pub mod simulate;
 pub mod store;
 mod suggest;
 pub mod surroundings;
+pub mod undo;
 
 pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
 pub use history::{Fate, Figures, History, HistoryError, PastOperation, RunSummary, UsedFile};
 pub use host::{
     BuildError, Cancel, Difference, Host, HostBuilder, Listing, Playbook, Replayed, Run, RunReport, RunStatus,
-    TenantSummary, TenantsError, Verdict,
+    TenantSummary, TenantsError, Undo, UndoError, UndoReport, UndoStep, UndoVerdict, Verdict,
 };
 pub use interpreter::{LocalOperation, Stray, Trace, TraceKind};
 pub use operation::{Failure, FailureKind, Site};

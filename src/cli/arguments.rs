@@ -147,6 +147,21 @@ pub(crate) enum RunsCommand {
         #[arg(value_name = "RUN")]
         run: String,
     },
+    /// Take back what a run did: shown first, then done, the last write first
+    Undo(UndoArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct UndoArguments {
+    /// The run's id, or its beginning
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Do it without asking
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Only show what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Args, Debug)]

@@ -67,11 +67,12 @@ impl Console {
         !self.quiet && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
-    /// Asks a question whose usual answer is yes. Whoever ends the input says no.
-    pub(crate) fn ask(&self, question: &str) -> bool {
+    /// Asks a question; `usual` is the answer of whoever only presses return. Whoever ends the input says no.
+    pub(crate) fn ask(&self, question: &str, usual: bool) -> bool {
+        let answers = if usual { "Y/n" } else { "y/N" };
         loop {
             let mut error = std::io::stderr().lock();
-            let _ = write!(error, "{question} [Y/n] ").and_then(|()| error.flush());
+            let _ = write!(error, "{question} [{answers}] ").and_then(|()| error.flush());
             drop(error);
             let mut answer = String::new();
             if !std::io::stdin().read_line(&mut answer).is_ok_and(|read| read > 0) {
@@ -79,7 +80,8 @@ impl Console {
                 return false;
             }
             match answer.trim().to_ascii_lowercase().as_str() {
-                "" | "y" | "yes" => return true,
+                "" => return usual,
+                "y" | "yes" => return true,
                 "n" | "no" => return false,
                 _ => self.line("answer `y` or `n`"),
             }

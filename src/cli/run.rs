@@ -145,7 +145,7 @@ impl Choice<'_> {
                     opening.id,
                     one.status.as_str()
                 ));
-                self.console.ask("Resume it?")
+                self.console.ask("Resume it?", true)
             }
             several => {
                 let customers: Vec<&str> = several.iter().map(|record| record.opening.customer.as_str()).collect();
@@ -154,7 +154,7 @@ impl Choice<'_> {
                     several.len(),
                     customers.join(", ")
                 ));
-                self.console.ask("Resume them?")
+                self.console.ask("Resume them?", true)
             }
         }
     }

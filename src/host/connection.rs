@@ -254,6 +254,19 @@ impl Connection {
         Ok((host.state.leases().take(&name, run).await?, turn))
     }
 
+    /// What performs requests there, with no layer that knows of a run: for looking.
+    pub(super) fn target(&self) -> &dyn Interpreter {
+        &*self.interpreter
+    }
+
+    /// Whether the customer has a tenant in the registry that is not deactivated.
+    pub(super) async fn tenant_is_active(&self, host: &Inner, customer: &str) -> bool {
+        let Enrolment::Organization { identity, .. } = &self.enrolment else { return false };
+        let (identity, customer) = (identity.clone(), customer.to_owned());
+        let tenant = host.registry.ask(move |registry| registry.tenant(&identity, &customer)).await;
+        tenant.is_ok_and(|tenant| tenant.is_some_and(|tenant| tenant.status == "active"))
+    }
+
     /// What performs the operations of one run: the target's interpreter, with the layers that know of it.
     pub(super) fn interpreter(
         &self,

@@ -12,6 +12,7 @@ mod report;
 mod resume;
 mod run;
 mod teller;
+mod undo;
 mod work;
 
 pub use builder::{BuildError, HostBuilder};
@@ -19,6 +20,7 @@ pub use connection::{Listing, Verdict};
 pub use replay::{Difference, Replayed};
 pub use report::{RunReport, RunStatus, TenantSummary};
 pub use run::{Cancel, Run};
+pub use undo::{Undo, UndoError, UndoReport, UndoStep, UndoVerdict};
 
 use std::path::Path;
 use std::sync::Arc;

@@ -41,7 +41,7 @@ pub(super) struct Timeouts {
 
 /// Ends a run at its next operation boundary.
 #[derive(Clone, Debug)]
-pub struct Cancel(watch::Sender<Option<Ending>>);
+pub struct Cancel(pub(super) watch::Sender<Option<Ending>>);
 
 impl Cancel {
     /// Asks the run to end; a run that has ended does not mind.
@@ -206,7 +206,7 @@ impl Drop for CancelOnDrop {
 }
 
 /// A run's id: sorted by time, from the host's own clock and chance.
-fn run_id(host: &Inner) -> String {
+pub(super) fn run_id(host: &Inner) -> String {
     let mut random = [0; 10];
     host.random.fill(&mut random);
     let milliseconds = u64::try_from(host.clock.now().as_millisecond()).unwrap_or(0);

@@ -7,7 +7,7 @@ use tracing::{Span, info_span};
 
 use super::drive::Listener;
 use super::report::RunReport;
-use crate::event::Event;
+use crate::event::{Event, Step};
 use crate::interpreter::{Interpreter, Journaled};
 use crate::operation::{Key, Operation, Outcome};
 use crate::playbook::Told;
@@ -44,6 +44,11 @@ impl Teller {
 
     pub(super) fn resumed(&self, recorded: usize, settled: usize) {
         self.tell(|run, customer| Event::RunResumed { run, customer, recorded, settled });
+    }
+
+    /// Tells a step that no script did.
+    pub(super) fn stepped(&self, step: &Step) {
+        self.tell(|run, customer| Event::Step { run, customer, step: step.clone(), replayed: false });
     }
 
     pub(super) fn finished(&self, report: &RunReport) {

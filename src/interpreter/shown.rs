@@ -6,7 +6,7 @@ use crate::operation::secret;
 
 /// How a wanted value compares with what the service tells, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// It is there.
     So,
     /// The service does not tell: a secret, or a field it leaves out.
@@ -16,7 +16,7 @@ pub(super) enum Shown {
 }
 
 /// Compares a value with a document, which may hold more: fields the service adds, lists in another order.
-pub(super) fn shows(wanted: &Value, held: &Value) -> Shown {
+pub(crate) fn shows(wanted: &Value, held: &Value) -> Shown {
     match (wanted, held) {
         (Value::Null, Value::Null) => Shown::So,
         (Value::Null, _) => Shown::Otherwise,

@@ -7,6 +7,7 @@ mod table;
 mod text;
 mod time;
 mod trouble;
+mod undo;
 
 pub(crate) use run_json::{milliseconds, run_json};
 pub(crate) use step::{fields, step};
@@ -15,3 +16,4 @@ pub(crate) use table::{changes, fitted, table};
 pub(crate) use text::clean_line;
 pub(crate) use time::{moment, span};
 pub(crate) use trouble::Trouble;
+pub(crate) use undo::{undo_steps, undo_sum};

@@ -57,4 +57,5 @@ mod storm;
 mod strays;
 mod support;
 mod timeouts;
+mod undo;
 mod vault;

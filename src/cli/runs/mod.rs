@@ -3,6 +3,7 @@
 mod list;
 mod replay;
 mod resume;
+mod undo;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub(crate) async fn runs(console: &Arc<Console>, common: &Common, arguments: &Ru
         RunsCommand::List(arguments) => list::list(console, common, arguments).await,
         RunsCommand::Replay { run } => replay::replay(console, common, run).await,
         RunsCommand::Resume(arguments) => resume::resume(console, common, arguments).await,
+        RunsCommand::Undo(arguments) => undo::undo(console, common, arguments).await,
     };
     done.unwrap_or_else(|(troubles, exit)| {
         if common.json {

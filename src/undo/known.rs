@@ -1,0 +1,101 @@
+//! What a run knew of the things it dealt with, as its journal tells it.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::values::set;
+use crate::operation::{Host, RecordedBody, RecordedRequest};
+
+/// Documents by host and path, as they were last seen or left.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    documents: BTreeMap<(Host, String), Value>,
+}
+
+impl Known {
+    /// The document that answers at this path.
+    pub(super) fn document(&self, host: &Host, path: &str) -> Option<&Value> {
+        self.documents.get(&(host.clone(), path.to_owned()))
+    }
+
+    /// Takes in the answer to a read or a create.
+    pub(super) fn seen(&mut self, request: &RecordedRequest, answer: &Value) {
+        let path = request.path.as_str();
+        match answer {
+            Value::Object(map) => {
+                match answer["id"].as_str() {
+                    Some(id) => self.put(request, own_path(request, id), answer),
+                    None => self.put(request, path.to_owned(), answer),
+                }
+                if let Some(Value::Array(items)) = map.get("data") {
+                    self.list(request, items);
+                }
+            }
+            Value::Array(items) => self.list(request, items),
+            _ => {}
+        }
+    }
+
+    /// Takes in a change that was made.
+    pub(super) fn changed(&mut self, request: &RecordedRequest, answer: &Value) {
+        let key = (request.host.clone(), request.path.clone());
+        if answer.get("id").is_some() {
+            self.documents.insert(key, answer.clone());
+            return;
+        }
+        let RecordedBody::Json(body) = &request.body else {
+            self.documents.remove(&key);
+            return;
+        };
+        let document = self.documents.entry(key).or_insert_with(|| Value::Object(serde_json::Map::new()));
+        for (pointer, value) in written(body) {
+            set(document, &pointer, value);
+        }
+    }
+
+    pub(super) fn gone(&mut self, request: &RecordedRequest) {
+        self.documents.remove(&(request.host.clone(), request.path.clone()));
+    }
+
+    fn list(&mut self, request: &RecordedRequest, items: &[Value]) {
+        for item in items {
+            if let Some(id) = item["id"].as_str() {
+                self.put(request, format!("{}/{id}", request.path), item);
+            }
+        }
+    }
+
+    fn put(&mut self, request: &RecordedRequest, path: String, document: &Value) {
+        self.documents.insert((request.host.clone(), path), document.clone());
+    }
+}
+
+/// The path of the one thing that an answer shows: `/users/me` shows `/users/<id>`, `POST /spaces` makes `/spaces/<id>`.
+fn own_path(request: &RecordedRequest, id: &str) -> String {
+    let path = request.path.as_str();
+    if path.ends_with(&format!("/{id}")) {
+        return path.to_owned();
+    }
+    match path.rsplit_once('/') {
+        Some((parent, "me")) => format!("{parent}/{id}"),
+        _ if request.method == "POST" => format!("{path}/{id}"),
+        // A setting that has an id of its own.
+        _ => path.to_owned(),
+    }
+}
+
+/// What a body says, field by field: a JSON Patch by its paths, an object by its fields.
+pub(super) fn written(body: &Value) -> Vec<(String, Value)> {
+    match body {
+        Value::Array(steps) => steps
+            .iter()
+            .filter_map(|step| {
+                let path = step.get("path").or_else(|| step.get("Path"))?.as_str()?;
+                Some((path.to_owned(), step.get("value").or_else(|| step.get("Value"))?.clone()))
+            })
+            .collect(),
+        Value::Object(map) => map.iter().map(|(field, value)| (format!("/{field}"), value.clone())).collect(),
+        _ => Vec::new(),
+    }
+}

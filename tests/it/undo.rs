@@ -1,0 +1,116 @@
+//! Taking back what a run did.
+
+use serde_json::{Value, json};
+
+use crate::support::command_line::Folder;
+
+const ONBOARD: &str = "run playbooks/onboard.rhai --customer customers/harbour.yaml -q";
+
+/// A project whose tenant is there, and a playbook that changes some of it.
+fn changed(extra: &str) -> Folder {
+    let folder = Folder::stock();
+    assert_eq!(folder.run(ONBOARD).code, Some(0));
+    let first = "tenants::ensure(customer).spaces.ensure(\"Staging\", \"shared\", #{ description: \"at first\" });";
+    folder.write("playbooks/first.rhai", first);
+    assert_eq!(folder.run("run playbooks/first.rhai --customer customers/harbour.yaml -q").code, Some(0));
+    let text = format!(
+        "let tenant = tenants::ensure(customer);\n\
+         let desk = tenant.spaces.ensure(\"Desk\", \"shared\");\n\
+         tenant.spaces.ensure(\"Staging\", \"shared\", #{{ description: \"changed by the run\" }});\n\
+         {extra}"
+    );
+    folder.write("playbooks/change.rhai", &text);
+    let ended = folder.run("run playbooks/change.rhai --customer customers/harbour.yaml -q");
+    assert_eq!(ended.code, Some(0), "{}", ended.error);
+    folder
+}
+
+fn run_of(folder: &Folder, playbook: &str) -> String {
+    let listed = folder.run(&format!("runs list --playbook {playbook} --json")).json();
+    listed["runs"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+fn verdicts(answer: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    answer["steps"].as_array().unwrap().iter().map(|step| (text(&step["verdict"]), text(&step["subject"]))).collect()
+}
+
+fn of(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(verdict, subject)| ((*verdict).to_owned(), (*subject).to_owned())).collect()
+}
+
+#[test]
+fn what_was_made_is_deleted_and_what_was_changed_gets_its_former_value() {
+    let folder = changed("");
+    let run = run_of(&folder, "playbooks/change.rhai");
+    let planned = folder.run(&format!("runs undo {run} --dry-run --json")).json();
+    assert_eq!(verdicts(&planned), of(&[("restore", "space \"Staging\""), ("remove", "space \"Desk\"")]));
+    assert_eq!(planned["done"], json!(false));
+    let field = &planned["steps"][0]["fields"][0];
+    assert_eq!((&field["before"], &field["after"]), (&json!("changed by the run"), &json!("at first")));
+
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    assert_eq!(done.json()["run"]["changes"].as_array().unwrap().len(), 2);
+    // It is a run of its own, in the journal.
+    let listed = folder.run("runs list --json").json();
+    assert_eq!(listed["runs"][0]["status"], json!("succeeded"));
+
+    let again = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(again.code, Some(0), "{}", again.error);
+    assert_eq!(verdicts(&again.json()), of(&[("nothing", "space \"Staging\""), ("nothing", "space \"Desk\"")]));
+    // The playbook finds what it had found at first.
+    let report = folder.run("run playbooks/change.rhai --customer customers/harbour.yaml --json -q").json();
+    assert_eq!(report["runs"][0]["changes"].as_array().unwrap().len(), 2, "{report}");
+}
+
+#[test]
+fn what_someone_changed_since_is_left_alone() {
+    let folder = changed("");
+    let run = run_of(&folder, "playbooks/change.rhai");
+    folder.write(
+        "playbooks/other.rhai",
+        "tenants::ensure(customer).spaces.ensure(\"Staging\", \"shared\", #{ description: \"somebody else's\" });",
+    );
+    let other = folder.run("run playbooks/other.rhai --customer customers/harbour.yaml -q");
+    assert_eq!(other.code, Some(0), "{}", other.error);
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(verdicts(&done.json()), of(&[("changed_since", "space \"Staging\""), ("remove", "space \"Desk\"")]));
+}
+
+#[test]
+fn a_tenant_that_the_run_made_is_deactivated_once_its_seats_are_free() {
+    let folder = Folder::stock();
+    assert_eq!(folder.run(ONBOARD).code, Some(0));
+    let run = run_of(&folder, "playbooks/onboard.rhai");
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    let verdicts = verdicts(&done.json());
+    assert_eq!(verdicts.iter().filter(|(verdict, _)| verdict == "release").count(), 1);
+    assert_eq!(verdicts.last().unwrap().0, "deactivate");
+    let listed = folder.run("tenants list --json").json();
+    assert_eq!(listed["tenants"][0]["status"], json!("disabled"), "{listed}");
+    let again = folder.run(&format!("runs undo {run} --yes"));
+    assert_eq!(again.code, Some(0), "{}", again.error);
+    assert!(again.error.contains("nothing to take back"), "{}", again.error);
+}
+
+#[test]
+fn nothing_is_done_unless_someone_agrees_and_the_run_can_be_taken_back() {
+    let folder = changed("tenant.request(\"deleteSpace\", #{ path: #{ spaceId: desk.id } });");
+    let run = run_of(&folder, "playbooks/change.rhai");
+    let ended = folder.run(&format!("runs undo {run}"));
+    assert_eq!(ended.code, Some(3), "{}", ended.error);
+    assert!(ended.error.contains("nobody was there to be asked"), "{}", ended.error);
+    assert!(ended.out.contains("stays"), "{}", ended.out);
+    assert!(ended.out.contains("it was deleted, and what it held is not kept"), "{}", ended.out);
+
+    assert_eq!(folder.run(&format!("runs undo {run} --yes -q")).code, Some(0));
+    let undo = folder.run("runs list --json").json()["runs"][0]["id"].as_str().unwrap().to_owned();
+    let ended = folder.run(&format!("runs undo {undo} --yes"));
+    assert_eq!(ended.code, Some(4));
+    assert!(ended.error.contains(&format!("is an undo of run {run}")), "{}", ended.error);
+    let ended = folder.run("runs undo 0000 --yes");
+    assert_eq!(ended.code, Some(4));
+    assert!(ended.error.contains("there is no run `0000`"), "{}", ended.error);
+}
