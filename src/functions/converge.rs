@@ -1,7 +1,7 @@
 use serde_json::{Map, Value};
 
 use crate::event::{Change, FieldChange};
-use crate::operation::{Outcome, secret};
+use crate::operation::{Effect, Outcome, secret};
 use crate::playbook::{Call, ScriptError};
 
 /// One thing that is to be as wanted: how to find it, make it and change it.
@@ -78,8 +78,10 @@ pub(super) fn ensure(call: &mut Call, resource: &impl Resource) -> Result<Conver
     resource.accept(call, &current)?;
     let changes = differences(resource, &current);
     if changes.is_empty() {
-        call.step(Change::Unchanged, resource.subject(), changes);
-        return Ok(Converged { document: current, change: Change::Unchanged });
+        let change = earlier(call, &resource.subject());
+        let changes = if change == Change::Created { differences(resource, &Value::Null) } else { changes };
+        call.step(change, resource.subject(), changes);
+        return Ok(Converged { document: current, change });
     }
     let (document, change) = match resource.update(call, &current, &changes)? {
         Updated::InPlace => (merged(&current, resource.wanted()), Change::Updated),
@@ -88,6 +90,20 @@ pub(super) fn ensure(call: &mut Call, resource: &impl Resource) -> Result<Conver
     };
     call.step(change, resource.subject(), changes);
     Ok(Converged { document, change })
+}
+
+/// What was done to a thing that is right already: nothing, unless this call did it before it had to start again.
+pub(super) fn earlier(call: &Call, subject: &str) -> Change {
+    let effects = call.written(subject);
+    let did = |effect| effects.contains(&effect);
+    match (did(Effect::Create), did(Effect::Delete)) {
+        (true, true) => Change::Replaced,
+        (true, false) => Change::Created,
+        (false, true) => Change::Deleted,
+        (false, false) if did(Effect::Update) => Change::Updated,
+        (false, false) if did(Effect::Act) => Change::Acted,
+        (false, false) => Change::Unchanged,
+    }
 }
 
 /// The wanted fields that the current document does not have so, field by field.
@@ -144,7 +160,7 @@ pub(super) fn settle(
     let current = read(call)?;
     let changes = changes(wanted, &current, view);
     if changes.is_empty() {
-        call.step(Change::Unchanged, subject, changes);
+        call.step(earlier(call, subject), subject, changes);
         return Ok(current);
     }
     write(call, &current, &changes)?;

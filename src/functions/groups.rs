@@ -199,7 +199,7 @@ fn everyone(
     fields.insert("assignedRoles".to_owned(), wanted(call, &present)?.into());
     let changes = converge::changes(&fields, &document, view);
     let change = if changes.is_empty() {
-        crate::event::Change::Unchanged
+        converge::earlier(call, &subject)
     } else {
         write(call, tenant, EVERYONE, subject.clone(), &changes, &fields)?;
         crate::event::Change::Updated

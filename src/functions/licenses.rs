@@ -4,7 +4,7 @@ use rhai::plugin::*;
 use rhai::{Array, Map as ScriptMap};
 use serde_json::{Map, Value, json};
 
-use super::converge::settle;
+use super::converge::{earlier, settle};
 use super::options::{self, invalid, only, options, script, suggestion, text};
 use super::request::unexpected;
 use super::tenants::Tenant;
@@ -90,7 +90,7 @@ fn ensure_seats(call: &mut Call, tenant: &Tenant, given: &Array) -> Result<(), S
     let (right, missing): (Vec<Seat>, Vec<Seat>) =
         seats.into_iter().partition(|seat| seat.held.as_deref() == Some(&seat.kind));
     if !right.is_empty() {
-        call.step(Change::Unchanged, told(&right), Vec::new());
+        call.step(earlier(call, &told(&right)), told(&right), Vec::new());
     }
     if missing.is_empty() {
         return Ok(());

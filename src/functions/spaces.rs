@@ -162,7 +162,7 @@ fn handle(call: &Call, tenant: &Tenant, document: Value) -> Result<Space, Script
 fn delete(call: &mut Call, tenant: &Tenant, name: &str) -> Result<(), ScriptError> {
     call.claim(tenant.host_name(), &subject(name))?;
     let Some(document) = named(call, tenant, name)? else {
-        call.step(Change::Unchanged, subject(name), Vec::new());
+        call.step(converge::earlier(call, &subject(name)), subject(name), Vec::new());
         return Ok(());
     };
     let id = text_of(call, "getSpaces", &document, "id")?;

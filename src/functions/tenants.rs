@@ -4,6 +4,7 @@ use std::sync::Arc;
 use rhai::plugin::*;
 use serde_json::{Map, Value, json};
 
+use super::converge;
 use super::csp_origins::CspOrigins;
 use super::groups::Groups;
 use super::identity_providers::IdentityProviders;
@@ -175,8 +176,14 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
         Known::Tenant(tenant) => {
             let document = tenant.document(call)?;
             active(call, tenant.host_name(), &document)?;
-            if !finish_stamp(call, &tenant, &document, stamp)? {
-                call.step(Change::Unchanged, tenant.subject(), Vec::new());
+            let set = finish_stamp(call, &tenant, &document, stamp.clone())?;
+            // This call made it, before it had to start again.
+            if converge::earlier(call, &wanted.subject()) == Change::Created {
+                prove(call, &tenant)?;
+                call.step(Change::Created, tenant.subject(), from_nothing(stamp));
+            } else {
+                let change = if set.is_empty() { Change::Unchanged } else { Change::Updated };
+                call.step(change, tenant.subject(), from_nothing(set));
             }
             return Ok(tenant);
         }
@@ -200,7 +207,10 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
     {
         let tenant = enter(call, &wanted, &host_name)?;
         let document = tenant.document(call)?;
-        finish_stamp(call, &tenant, &document, stamp)?;
+        let set = finish_stamp(call, &tenant, &document, stamp)?;
+        if !set.is_empty() {
+            call.step(Change::Updated, tenant.subject(), from_nothing(set));
+        }
         return Ok(tenant);
     }
     if absent["create"].as_bool() == Some(false) {
@@ -232,26 +242,24 @@ fn ensure(call: &mut Call, customer: &Dynamic) -> Result<Tenant, ScriptError> {
     Ok(tenant)
 }
 
-/// Sets the name and the alias that a tenant never got, because the run that created it ended before it was set; says
-/// whether there was any. Those it has are left alone: they may be meant so.
+/// Sets the name and the alias that a tenant never got, because the run that created it ended before it was set; gives
+/// what was set. Those it has are left alone: they may be meant so.
 fn finish_stamp(
     call: &mut Call,
     tenant: &Tenant,
     document: &Value,
     mut stamp: Map<String, Value>,
-) -> Result<bool, ScriptError> {
+) -> Result<Map<String, Value>, ScriptError> {
     let label = tenant.host_name().split('.').next();
     stamp.retain(|field, _| match field.as_str() {
         "alias" => document["hostnames"][1].is_null(),
         // A tenant that nobody has named is called by its random host label.
         _ => document["name"].as_str() == label,
     });
-    if stamp.is_empty() {
-        return Ok(false);
+    if !stamp.is_empty() {
+        tenant_settings::write(call, tenant, &stamp)?;
     }
-    tenant_settings::write(call, tenant, &stamp)?;
-    call.step(Change::Updated, tenant.subject(), from_nothing(stamp));
-    Ok(true)
+    Ok(stamp)
 }
 
 fn from_nothing(fields: Map<String, Value>) -> Vec<FieldChange> {

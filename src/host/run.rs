@@ -112,7 +112,7 @@ impl Run {
     pub async fn run_here(self, runtime: &crate::playbook::Runtime) -> RunReport {
         let (work, ending) = self.prepare();
         let _cancel = CancelOnDrop(Cancel(ending.clone()));
-        let pass = async |scribe: Scribe, interpreter| match work.start(runtime) {
+        let pass = async |scribe: Scribe, interpreter| match work.start(runtime, &scribe) {
             Ok(session) => drive(session, Performer::Here(interpreter), scribe, ending.subscribe()).await,
             Err(diagnostic) => Driven::refused(diagnostic),
         };
@@ -173,7 +173,7 @@ async fn on_a_lane(work: Arc<Work>, io: Handle, ending: watch::Sender<Option<End
         let (sender, receiver) = oneshot::channel();
         let (own, io, ending, span) = (Arc::clone(&work), io.clone(), ending.subscribe(), Span::current());
         work.host.0.lanes.run(move |runtime| {
-            let session = own.start(&runtime);
+            let session = own.start(&runtime, &scribe);
             let driven = async move {
                 let driven = match session {
                     Ok(session) => drive(session, Performer::On(io, interpreter), scribe, ending).await,

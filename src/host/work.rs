@@ -219,7 +219,7 @@ impl Work {
     }
 
     /// Starts the script.
-    pub(super) fn start(&self, runtime: &Runtime) -> Result<Session, Diagnostic> {
+    pub(super) fn start(&self, runtime: &Runtime, scribe: &Scribe) -> Result<Session, Diagnostic> {
         let host = &self.host.0;
         let start = Start {
             customer: self.customer.values().clone(),
@@ -227,7 +227,9 @@ impl Work {
             clock: Arc::clone(&host.clock),
             verify: self.verify,
         };
-        runtime.start(&self.playbook.text, start)
+        let mut session = runtime.start(&self.playbook.text, start)?;
+        session.set_written(scribe.journaled.written());
+        Ok(session)
     }
 
     /// Ends a run in the journal and gives its report.

@@ -12,7 +12,7 @@ use super::settlement::decide_hint;
 use super::{Interpreter, Settlement};
 use crate::operation::{
     Body, Call, CallKey, Content, Failure, FailureKind, HeaderText, Key, Operation, Outcome, Payload, RecordedOutcome,
-    Response, Site, secret,
+    Response, Site, Written, secret,
 };
 use crate::store::{Entry, Fingerprints, RunLog, StateError};
 use crate::surroundings::Clock;
@@ -120,6 +120,12 @@ impl<I: Interpreter> Journaled<I> {
         self.append(&Entry::Accepted { key: key.clone() }).await?;
         self.progress().record.accept(key);
         Ok(())
+    }
+
+    /// What earlier processes of the run have written, for its session to know.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        self.progress().record.written()
     }
 
     /// Where changes were met that can only be accepted by starting the script again.

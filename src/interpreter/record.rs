@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 
 use crate::operation::{
-    BranchStep, Failure, FailureKind, Key, Operation, Outcome, RecordedOperation, RecordedOutcome, Site,
+    BranchStep, Failure, FailureKind, Key, Operation, Outcome, RecordedOperation, RecordedOutcome, Site, Written,
 };
 use crate::store::{Entry, Logged};
 
@@ -228,6 +228,21 @@ impl Record {
             }
         }
         found.into_values().collect()
+    }
+
+    /// The writes that were carried out.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        let mut written = Written::default();
+        for (key, attempts) in &self.operations {
+            for attempt in attempts {
+                let operation = &attempt.operation;
+                if operation.effect.is_write() && matches!(attempt.told, Some(RecordedOutcome::Answer { .. })) {
+                    written.note(key, &operation.subject, operation.effect);
+                }
+            }
+        }
+        written
     }
 
     /// The number of the next attempt at this key.

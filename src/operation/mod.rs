@@ -11,6 +11,7 @@ mod outcome;
 mod recorded;
 mod repeat;
 pub mod secret;
+mod written;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ pub use bundle::Bundle;
 pub use key::{BranchStep, CallKey, Key, KeyError};
 pub use outcome::{Failure, FailureKind, Outcome, Payload, Response};
 pub use recorded::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome, RecordedRequest};
+pub use written::Written;
 
 /// One thing a playbook asks of the world.
 #[derive(Clone, Debug)]

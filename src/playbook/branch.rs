@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Limits;
 use crate::event::Step;
-use crate::operation::{BranchStep, Failure, Site};
+use crate::operation::{BranchStep, Failure, Site, Written};
 use crate::surroundings::{Clock, span};
 
 /// Why a session ended before its script did.
@@ -125,6 +125,7 @@ pub(crate) struct Shared {
     read: RefCell<HashSet<String>>,
     libraries: RefCell<HashMap<String, Arc<str>>>,
     claims: RefCell<HashMap<(String, String), Vec<Claim>>>,
+    pub(super) written: RefCell<Written>,
 }
 
 #[derive(Clone)]
@@ -152,6 +153,7 @@ impl Shared {
             read: RefCell::default(),
             libraries: RefCell::default(),
             claims: RefCell::default(),
+            written: RefCell::default(),
         }
     }
 

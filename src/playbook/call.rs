@@ -122,7 +122,7 @@ impl Call {
 
     /// Tells that a piece of work is done: the line a person sees.
     pub fn step(&self, change: Change, subject: impl Into<String>, fields: Vec<FieldChange>) {
-        let call = CallKey { branch: self.branch.path.clone(), call: self.ordinal };
+        let call = self.key();
         let (subject, site) = (subject.into(), self.site.clone());
         self.shared.tell(Told::Step(Step { change, subject, fields, site, call: Some(call) }));
     }
@@ -168,6 +168,13 @@ impl Call {
         self.shared.verify
     }
 
+    /// What this very host call did to `subject` before it had to start again, in an earlier process of the run;
+    /// normally nothing. What it finds done may be its own work.
+    #[must_use]
+    pub fn written(&self, subject: &str) -> Vec<Effect> {
+        self.shared.written.borrow().of(&self.key(), subject).collect()
+    }
+
     /// A note this branch, or one it descends from, made earlier in the run.
     #[must_use]
     pub fn note(&self, name: &str) -> Option<Value> {
@@ -183,6 +190,10 @@ impl Call {
     #[must_use]
     pub fn site(&self) -> Option<&Site> {
         self.site.as_ref()
+    }
+
+    fn key(&self) -> CallKey {
+        CallKey { branch: self.branch.path.clone(), call: self.ordinal }
     }
 
     pub(super) fn termination(&self) -> ScriptError {

@@ -18,7 +18,7 @@ use super::Diagnostic;
 use super::branch::{Branch, Shared, Stop, Told, enter};
 use super::coroutine::{Body, Fiber, Turn, on_own_stack, switch_meter};
 use super::runtime::Explainer;
-use crate::operation::{BranchStep, Failure, Key, Operation, Outcome};
+use crate::operation::{BranchStep, Failure, Key, Operation, Outcome, Written};
 
 /// How many branches of one `parallel` run at once.
 const BRANCHES_AT_ONCE: usize = 8;
@@ -109,6 +109,11 @@ impl Session {
             leftovers: Vec::new(),
             result: None,
         })
+    }
+
+    /// Tells what earlier processes of the run have written: a host call that starts again counts it as its own work.
+    pub fn set_written(&mut self, written: Written) {
+        self.shared.written.replace(written);
     }
 
     /// Runs the script until it asks, ends, or has been busy for a while.

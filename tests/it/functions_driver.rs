@@ -13,7 +13,7 @@ use tenantry::event::{Change, Step};
 use tenantry::interpreter::{
     Embedded, Enrolment, Interpreter as _, License, LocalOperations, Locals, Permits, Permitted, Registered,
 };
-use tenantry::operation::{Call, Operation, Outcome};
+use tenantry::operation::{Call, Operation, Outcome, Written};
 use tenantry::playbook::{Diagnostic, Extension, Limits, Playbook, Runtime, Start, Told};
 use tenantry::render::Templates;
 use tenantry::sandbox::{Sandbox, Settings};
@@ -34,6 +34,8 @@ pub(crate) struct Project {
     /// How long every request takes, on the paused clock.
     pub(crate) latency: Duration,
     pub(crate) enrolment: Option<Enrolment>,
+    /// What an earlier process of the run has written.
+    pub(crate) written: Written,
     /// Answers some requests in the service's place, by their number among those of their operation.
     pub(crate) instead: Option<fn(&Operation, usize) -> Option<Outcome>>,
 }
@@ -126,6 +128,7 @@ impl Project {
             verify: false,
             latency: Duration::ZERO,
             enrolment: None,
+            written: Written::default(),
             instead: None,
         }
     }
@@ -186,6 +189,7 @@ impl Project {
             verify: self.verify,
         };
         let mut session = runtime.start(playbook, start).unwrap();
+        session.set_written(self.written.clone());
         let embedded = Embedded::new(
             self.sandbox.clone(),
             Arc::new(self.vault.clone()),

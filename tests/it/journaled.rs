@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tenantry::interpreter::{Decision, Interpreter, Journaled, Journaling, Record, Replay, Settlement};
 use tenantry::operation::{
     Body, Call, Effect, Failure, FailureKind, HeaderText, Host, Key, Operation, Outcome, Payload, Request, Response,
-    Site,
+    Site, Written,
 };
 use tenantry::store::{
     CommitHook, Ending, Entry, Fingerprints, Logged, Opening, RunKind, RunLog, SecretSource, State, Vault, Verdict,
@@ -656,6 +656,37 @@ async fn an_intent_notes_a_keyed_fingerprint_of_every_secret_and_no_secret() {
     assert_ne!(print(&other).await, first["smtp"]);
     world.vault.add("smtp", SecretSource::literal("rotated"));
     assert_ne!(print(&world.vault).await, first["smtp"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_is_told_what_was_carried_out_before() {
+    let world = World::new().await;
+    let layer = world.layer([
+        answer(200, "l"),
+        failed(FailureKind::Refused, "SPACES-1"),
+        answer(201, "s1"),
+        unknown(),
+        unknown(),
+        unknown(),
+    ]);
+    world.settling([performed("found"), Ok(Settlement::NotPerformed), cannot_tell()]);
+    ask(&layer, "0:getSpaces#0", "read").await.unwrap();
+    ask(&layer, "0:createSpace#0", "refused").await.unwrap_err();
+    ask(&layer, "0:createSpace#1", "made").await.unwrap();
+    ask(&layer, "1:createSpace#0", "found").await.unwrap();
+    ask(&layer, "2:createSpace#0", "lost").await.unwrap_err();
+    assert_eq!(layer.written(), Written::default(), "what this process does is no news to it");
+    let world = world.resumed().await;
+    let mut expected = Written::default();
+    expected.note(&key("0:createSpace#1"), "\"made\"", Effect::Create);
+    expected.note(&key("1:createSpace#0"), "\"found\"", Effect::Create);
+    assert_eq!(world.layer([]).written(), expected);
+    // What was settled before the script starts counts too.
+    let layer = world.layer([]);
+    world.settling([performed("late")]);
+    layer.settle_left(&BTreeMap::new()).await.unwrap();
+    expected.note(&key("2:createSpace#0"), "\"lost\"", Effect::Create);
+    assert_eq!(layer.written(), expected);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,6 +14,7 @@ mod functions_globals;
 mod functions_lookups;
 mod functions_people;
 mod functions_reference;
+mod functions_restarted;
 mod functions_sign_in;
 mod functions_spaces;
 mod functions_stock;
