@@ -58,7 +58,9 @@ pub(super) async fn all_items<I: Interpreter + ?Sized>(
     let mut found = Vec::new();
     for number in 0..MAX_PAGES {
         let answer = interpreter.perform(&key_of(key, list, number), &page).await?;
-        let Some(items) = answer.json()["data"].as_array().or_else(|| answer.json().as_array()) else { break };
+        let Some(items) = answer.json()["data"].as_array().or_else(|| answer.json().as_array()) else {
+            return Err(unexpected(format!("the answer to `{}` holds no list", list.id)));
+        };
         found.extend(items.iter().cloned());
         let link = answer.json()["links"]["next"]["href"].as_str().filter(|link| !link.is_empty());
         let Call::Request(request) = &mut page.call else { break };
@@ -68,6 +70,9 @@ pub(super) async fn all_items<I: Interpreter + ?Sized>(
             Some(link) => request.next = Some(link.to_owned()),
         }
     }
-    let title = format!("`{}` does not answer with a list that ends", list.id);
-    Err(Failure::new(FailureKind::Unknown, "tenantry/unexpected-answer", title))
+    Err(unexpected(format!("`{}` does not answer with a list that ends", list.id)))
+}
+
+fn unexpected(title: String) -> Failure {
+    Failure::new(FailureKind::Unknown, "tenantry/unexpected-answer", title)
 }
