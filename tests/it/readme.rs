@@ -88,8 +88,15 @@ impl Person {
         if let Some(served) = self.served.take() {
             assert_eq!(served.end().0, Some(0));
         }
+        let arguments = if arguments.contains("RUN") { &arguments.replace("RUN", &self.last_run()) } else { arguments };
         let ended = self.project.run(arguments);
         assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+    }
+
+    /// The id of the run that began last.
+    fn last_run(&self) -> String {
+        let listed = self.project.run("runs list --json").json();
+        listed["runs"][0]["id"].as_str().unwrap().to_owned()
     }
 
     /// Sends what curl would: not every machine has it.
