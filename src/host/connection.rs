@@ -37,6 +37,8 @@ pub(super) struct Connection {
     interpreter: Arc<dyn Interpreter>,
     enrolment: Enrolment,
     addresses: Addresses,
+    /// How long a look-up that finds nothing is not believed there.
+    patience: Duration,
     /// Held by the run that works on a pinned target.
     turn: Arc<tokio::sync::Mutex<()>>,
 }
@@ -101,19 +103,19 @@ impl Connections {
                     lists,
                     license: organization.license(),
                 };
-                Ok(Connection { interpreter, enrolment, addresses, turn: Arc::default() })
+                Ok(Connection { interpreter, enrolment, addresses, patience: PATIENCE, turn: Arc::default() })
             }
             Target::Pinned(pinned) => {
                 let credentials = pinned.credentials(&host.vault).await?;
                 let addresses = pinned.addresses.clone();
                 let interpreter: Arc<dyn Interpreter> = Arc::new(self.live(host, credentials, addresses.clone()));
                 let enrolment = Enrolment::Pinned { hostname: pinned.tenant.clone() };
-                Ok(Connection { interpreter, enrolment, addresses, turn: Arc::default() })
+                Ok(Connection { interpreter, enrolment, addresses, patience: PATIENCE, turn: Arc::default() })
             }
         }
     }
 
-    fn live(&self, host: &Inner, credentials: Credentials, addresses: Addresses) -> LookedUp<Live> {
+    fn live(&self, host: &Inner, credentials: Credentials, addresses: Addresses) -> Live {
         let settings = Settings {
             addresses,
             credentials,
@@ -123,7 +125,7 @@ impl Connections {
             clock: Arc::clone(&host.clock),
             random: host.random.clone(),
         };
-        LookedUp::new(Live::new(settings, self.wiring.http.clone()), Arc::clone(&host.clock))
+        Live::new(settings, self.wiring.http.clone())
     }
 
     /// The embedded sandbox: the builder's, or the one whose state lies in the project.
@@ -148,8 +150,7 @@ impl Connections {
         host.vault.keep(&license, SecretString::from(sandbox.credentials().license_key));
         let interpreter =
             Embedded::new(sandbox, Arc::new(host.vault.clone()), Arc::clone(&host.clock), host.random.clone());
-        let looked_up = LookedUp::new(interpreter, Arc::clone(&host.clock)).patience(patience);
-        let interpreter: Arc<dyn Interpreter> = Arc::new(looked_up);
+        let interpreter: Arc<dyn Interpreter> = Arc::new(interpreter);
         let identity = Organization::new(identity).identity(&*interpreter, &host.vault).await?;
         Ok(Connection {
             interpreter,
@@ -160,6 +161,7 @@ impl Connections {
                 license: License::Key(license),
             },
             addresses: Addresses::Direct,
+            patience,
             turn: Arc::default(),
         })
     }
@@ -278,7 +280,10 @@ impl Connection {
     ) -> Arc<dyn Interpreter> {
         let locals = Locals::new(Arc::clone(&self.interpreter), Arc::clone(&host.locals));
         let timed = Timed::new(locals, operation_timeout);
-        let registered = Registered::new(timed, host.registry.clone(), self.enrolment.clone(), customer, run);
+        // A look-up as a whole is not bound by the time of one operation: each of its reads is.
+        let looked_up = LookedUp::new(timed, Arc::clone(&host.clock)).patience(self.patience);
+        let registered = Registered::new(looked_up, host.registry.clone(), self.enrolment.clone(), customer, run)
+            .patience(self.patience);
         Arc::new(Leased::new(registered, host.state.leases(), run, [lease]))
     }
 

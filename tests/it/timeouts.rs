@@ -10,7 +10,7 @@ use rhai::NativeCallContext;
 use serde_json::{Value, json};
 use tenantry::operation::{Effect, Failure, FailureKind};
 use tenantry::playbook::{Call, ScriptError};
-use tenantry::sandbox::{Sandbox, Settings};
+use tenantry::sandbox::{Arrival, Fault, Faults, Sandbox, Settings};
 use tenantry::store::{State, Vault};
 use tenantry::surroundings::{Clock, RuntimeClock};
 use tenantry::{Customer, Host, Run, RunReport, RunStatus};
@@ -145,4 +145,41 @@ fn the_command_line_says_who_had_no_time_left() {
         let ended = project.run(&format!("run play.rhai --customer hb.yaml --timeout={wrong}"));
         assert_eq!(ended.code, Some(3), "{wrong}");
     }
+}
+
+/// Swallows the first creation of a space: no answer ever comes.
+struct Swallows(AtomicUsize);
+
+impl Faults for Swallows {
+    fn strike(&self, arrival: &Arrival<'_>) -> Option<Fault> {
+        let first = arrival.operation == "createSpace" && self.0.fetch_add(1, Ordering::Relaxed) == 0;
+        first.then_some(Fault::Silent { done: false })
+    }
+}
+
+/// Finding out takes longer than the operation had, because lists lag: that time is its own.
+#[tokio::test(start_paused = true)]
+async fn a_look_up_is_not_bound_by_the_time_of_the_operation_that_it_is_about() {
+    let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at(Timestamp::from_second(1_800_000_000).unwrap()));
+    let settings = Settings { clock: Arc::clone(&clock), ..Settings::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::builder()
+        .root(folder.path())
+        .environment(Arc::new(BTreeMap::new()))
+        .vault(Vault::in_memory())
+        .state(State::in_memory(Arc::clone(&clock)).unwrap())
+        .sandbox(Sandbox::in_memory(settings).through(Arc::new(Swallows(AtomicUsize::new(0)))))
+        .clock(clock)
+        .lanes(1)
+        .build()
+        .unwrap();
+    let source = "tenants::ensure(customer).spaces.ensure(\"Staging\", \"shared\");";
+    let playbook = host.playbook_from_text("test.rhai", source).unwrap();
+    let customer = json!({ "code": "hb", "name": "Harbour", "region": "eu" });
+    let customer = Customer::from_value(customer).unwrap();
+    let run = host.run(&playbook, &customer, "sandbox").operation_timeout(Duration::from_secs(2));
+    let began = Instant::now();
+    let report = run.run_here(&host.local_runtime()).await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert_eq!(began.elapsed(), Duration::from_secs(2) + tenantry::interpreter::PATIENCE);
 }
