@@ -275,7 +275,7 @@ fn answer(answers: &Permitted<Replay>, key: &Key, operation: &Operation) -> Outc
 struct Last<'e> {
     /// The operations that it performed, in place of finding them on record.
     performed: HashSet<&'e Key>,
-    /// Whether it accepted that the playbook had changed.
+    /// Whether it was accepted that the playbook had changed.
     accepted: bool,
     report: Option<&'e Value>,
 }
@@ -283,7 +283,8 @@ struct Last<'e> {
 impl<'e> Last<'e> {
     fn of(entries: &'e [Logged]) -> Self {
         let began = entries.iter().rposition(|logged| matches!(logged.entry, Entry::Began { .. })).unwrap_or(0);
-        let mut last = Self { performed: HashSet::new(), accepted: false, report: None };
+        let accepted = entries.iter().any(|logged| matches!(logged.entry, Entry::Accepted { .. }));
+        let mut last = Self { performed: HashSet::new(), accepted, report: None };
         let mut intended: HashSet<&Key> = HashSet::new();
         for logged in &entries[began..] {
             match &logged.entry {
@@ -294,9 +295,12 @@ impl<'e> Last<'e> {
                         last.performed.insert(key);
                     }
                 }
-                Entry::Accepted { .. } => last.accepted = true,
                 Entry::Ended { report, .. } => last.report = Some(report),
-                Entry::Began { .. } | Entry::File { .. } | Entry::Step(_) | Entry::Log { .. } => {}
+                Entry::Began { .. }
+                | Entry::Accepted { .. }
+                | Entry::File { .. }
+                | Entry::Step(_)
+                | Entry::Log { .. } => {}
             }
         }
         last

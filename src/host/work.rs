@@ -149,10 +149,12 @@ impl Work {
             if let Err(failure) = recorder.live_from(&key).await {
                 return Driven::refused(Diagnostic::of_failure(&failure));
             }
+            // The script starts again, as if another process had taken the run up.
             match self.entries().await {
                 Ok(entries) => opened.earlier = Earlier::of(&entries),
                 Err(error) => return Driven::refused(Diagnostic::of_failure(&error.into())),
             }
+            opened.log.note(&Entry::Began { process: self.host.0.state.process() });
         }
     }
 

@@ -1,5 +1,7 @@
 //! A run that did not come to its end goes on: nothing is done twice and nothing is left out.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -7,8 +9,9 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 use tenantry::interpreter::Decision;
 use tenantry::operation::{Failure, FailureKind};
-use tenantry::store::{Entry, RunState};
-use tenantry::{Event, RunReport, RunStatus};
+use tenantry::sandbox::{Sandbox, Settings};
+use tenantry::store::{Entry, RunState, Vault};
+use tenantry::{Event, Host, RunReport, RunStatus};
 
 use crate::support::crm::World;
 
@@ -249,4 +252,43 @@ fn a_run_goes_on_on_the_hosts_own_threads_too() {
     assert_eq!((report.status, report.writes), (RunStatus::Succeeded, 1), "{report:#?}");
     assert!(report.replayed > 0);
     assert!(world.host.resume(&first.run).err().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_that_show_in_the_middle_of_a_call_start_the_script_once_more() {
+    let world = World::new("make(\"first\"); ensure(\"a\"); parallel([1, 2], |n| make(`b${n}`)); throw \"no\";");
+    let first = world.first().await;
+    // The look that comes before is the same, so part of the call is answered when it shows.
+    world.write("play.rhai", "make(\"first\"); ensure(\"x\"); parallel([1, 2], |n| make(`c${n}`));");
+    let stopped = world.resume(&first.run).await;
+    assert_eq!(stopped.error.unwrap().failure.unwrap().code, "tenantry/diverged");
+    let looked = world.crm.looked.load(Ordering::Relaxed);
+    let report = world.drive(world.host.resume(&first.run).unwrap().accept_changes(true)).await;
+    assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
+    assert_eq!(world.made(), ["first", "a", "b1", "b2", "x", "c1", "c2"]);
+    assert_eq!(world.crm.looked.load(Ordering::Relaxed), looked + 1, "it is not decided on a look that was replayed");
+    let subjects: Vec<&str> = report.changes.iter().map(|step| step.subject.as_str()).collect();
+    let expected = ["first", "a", "x", "b1", "c1", "b2", "c2"].map(|name| format!("entry \"{name}\""));
+    assert_eq!(subjects, expected, "also what the playbook as it was had done");
+    assert_eq!(world.host.replay(&first.run).await.unwrap().difference, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_goes_on_only_where_it_was() {
+    let world = World::new("make(\"a\"); throw \"no\";");
+    let first = world.first().await;
+    let other = Host::builder()
+        .root(world.folder.path())
+        .environment(Arc::new(BTreeMap::new()))
+        .vault(Vault::in_memory())
+        .sandbox(Sandbox::in_memory(Settings::default()))
+        .state(world.host.state().clone())
+        .functions(crate::support::crm::functions)
+        .lanes(1)
+        .build()
+        .unwrap();
+    let report = other.resume(&first.run).unwrap().run_here(&other.local_runtime()).await;
+    assert_eq!(report.error.unwrap().failure.unwrap().code, "tenantry/other-organization");
+    assert_eq!(world.host.run_record(&first.run).await.unwrap().status, RunState::Failed, "it is as it was");
+    assert_eq!(world.resume(&first.run).await.replayed, 1, "and can be resumed where it was");
 }
