@@ -36,6 +36,7 @@ impl std::fmt::Debug for RunLog {
 /// What goes to the file besides an entry.
 enum Beside {
     Nothing,
+    /// A file's content, as it is: most often the state file has it already.
     Content([u8; 32], Vec<u8>),
     Ending(Ending, String),
 }
@@ -62,7 +63,7 @@ impl RunLog {
     pub fn note_file(&self, path: &str, content: &[u8]) {
         let digest: [u8; 32] = Sha256::digest(content).into();
         let entry = Entry::File { path: path.to_owned(), digest: super::hex(&digest) };
-        drop(self.add(&entry, Beside::Content(digest, pack(content))));
+        drop(self.add(&entry, Beside::Content(digest, content.to_vec())));
     }
 
     /// Adds the last entry and closes the run.
@@ -121,10 +122,13 @@ impl Place {
             .execute(params![self.run, self.sequence, at, body, self.seal])?;
         match beside {
             Beside::Nothing => Ok(()),
-            Beside::Content(digest, bytes) => {
-                connection
-                    .prepare_cached("INSERT INTO contents (digest, bytes) VALUES (?1, ?2) ON CONFLICT DO NOTHING")?
-                    .execute(params![digest, bytes])?;
+            Beside::Content(digest, content) => {
+                let known = connection.prepare_cached("SELECT 1 FROM contents WHERE digest = ?1")?.exists([&digest])?;
+                if !known {
+                    connection
+                        .prepare_cached("INSERT INTO contents (digest, bytes) VALUES (?1, ?2)")?
+                        .execute(params![digest, pack(&content)])?;
+                }
                 connection
                     .prepare_cached(
                         "INSERT INTO uses (content, run) SELECT number, ?2 FROM contents WHERE digest = ?1
