@@ -56,8 +56,8 @@ CREATE TABLE intents (
 
 /// Format 2: seals for the registry's rows; the journal of runs; leases.
 ///
-/// `heads` tells how long each run's log is and its last seal, so that an end that is gone shows too; `uses` which run
-/// used which content.
+/// What is gone shows: `totals` counts rows, `latest` tells of each customer and playbook how many runs there are and
+/// which is the last, `heads` how long each run's log is and its last seal. `uses` tells which run used which content.
 fn journal(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute_batch(
         "
@@ -85,6 +85,14 @@ CREATE TABLE runs (
     opening       BLOB NOT NULL
 ) STRICT;
 CREATE INDEX runs_by_customer ON runs (scope, customer, playbook, number);
+CREATE TABLE latest (
+    scope    TEXT NOT NULL,
+    customer TEXT NOT NULL,
+    playbook TEXT NOT NULL,
+    run      TEXT NOT NULL,
+    count    INTEGER NOT NULL,
+    PRIMARY KEY (scope, customer, playbook)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE entries (
     run      INTEGER NOT NULL,
     sequence INTEGER NOT NULL,

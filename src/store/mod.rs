@@ -19,6 +19,7 @@ mod source;
 mod state;
 mod totals;
 mod vault;
+mod wal;
 
 pub(crate) use durable::private_folder;
 pub(crate) use journal::content_digest;

@@ -10,7 +10,7 @@ use super::commit::{CommitHook, Committer, Stopped};
 use super::format::{self, FORMAT, Found};
 use super::lease::Holders;
 use super::source::blocking;
-use super::{Journal, Leases, Registry, durable};
+use super::{Journal, Leases, Registry, durable, wal};
 use crate::operation::{Failure, FailureKind};
 use crate::surroundings::Clock;
 
@@ -108,6 +108,9 @@ impl State {
         durable::private_folder(folder).map_err(access)?;
         // One opening at a time in this process: see `private_file`.
         let _turn = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = wal::damage(path).map_err(access)? {
+            return Err(StateError::Damaged { path: path.to_owned(), why });
+        }
         // SQLite gives its side files the mode of the database file.
         durable::private_file(path).map_err(access)?;
         let connection = Connection::open(path).map_err(|error| sort(path, error))?;

@@ -7,6 +7,7 @@ mod cli_resume;
 mod cli_run;
 mod cli_runs;
 mod contract;
+mod damage;
 mod files_used;
 mod functions_driver;
 mod functions_embedding;

@@ -108,14 +108,20 @@ impl RunRow {
         let mut rows = connection.prepare_cached(
             "SELECT * FROM runs WHERE scope = ?1 AND customer = ?2 AND playbook = ?3 ORDER BY number DESC LIMIT ?4",
         )?;
-        let most = most.map_or(-1, i64::from);
-        let found = rows.query_map(params![scope, customer, playbook, most], Self::read)?;
+        let found = rows.query_map(params![scope, customer, playbook, most.map_or(-1, i64::from)], Self::read)?;
         let found = found.collect::<rusqlite::Result<Vec<Self>>>()?;
+        let latest = Latest::of(connection, scope, customer, playbook)?;
+        let missing = || seal::damage(format!("a run of {playbook} for customer `{customer}` is missing in runs"));
+        let cut = most.is_some_and(|most| found.len() >= most as usize);
+        if (!cut && found.len() != latest.count)
+            || found.first().is_some_and(|row| Some(&row.id) != latest.run.as_ref())
+        {
+            return Err(missing());
+        }
         let mut later = None;
         for row in &found {
             if row.superseded_by != later {
-                let of = format!("a run of {playbook} for customer `{customer}`");
-                return Err(seal::damage(format!("{of} is missing in runs, after run {}", row.id)));
+                return Err(missing());
             }
             later = Some(row.id.clone());
         }
@@ -140,11 +146,16 @@ impl RunRow {
         if let Some(before) = before.first() {
             Self { superseded_by: Some(self.id.clone()), ..before.clone() }.change(connection, before)?;
         }
+        connection
+            .prepare_cached(
+                "INSERT INTO latest (scope, customer, playbook, run, count) VALUES (?1, ?2, ?3, ?4, 1)
+                 ON CONFLICT (scope, customer, playbook) DO UPDATE SET run = excluded.run, count = count + 1",
+            )?
+            .execute([&self.scope, &self.customer, &self.playbook, &self.id])?;
         self.insert(connection)
     }
 
-    /// Adds the row as it is. Gives its number.
-    pub(in crate::store) fn insert(&self, connection: &Connection) -> rusqlite::Result<i64> {
+    fn insert(&self, connection: &Connection) -> rusqlite::Result<i64> {
         connection
             .prepare_cached(
                 "INSERT INTO runs (id, scope, customer, playbook, began, status, ended, holder, superseded_by, seal,
@@ -189,5 +200,25 @@ impl RunRow {
         let mut row = before.clone();
         change(&mut row);
         row.change(connection, &before)
+    }
+}
+
+/// What there should be of a playbook's runs for a customer.
+#[derive(Default)]
+struct Latest {
+    run: Option<String>,
+    count: usize,
+}
+
+impl Latest {
+    fn of(connection: &Connection, scope: &str, customer: &str, playbook: &str) -> rusqlite::Result<Self> {
+        let found = connection
+            .prepare_cached("SELECT run, count FROM latest WHERE scope = ?1 AND customer = ?2 AND playbook = ?3")?
+            .query_row([scope, customer, playbook], |row| {
+                let count: i64 = row.get(1)?;
+                Ok(Self { run: row.get(0)?, count: usize::try_from(count).unwrap_or_default() })
+            })
+            .optional()?;
+        Ok(found.unwrap_or_default())
     }
 }
