@@ -283,7 +283,7 @@ fn all<T: Sync + std::fmt::Debug>(
                             assert!(!why.is_empty());
                             refused.fetch_add(1, Ordering::Relaxed);
                         }
-                        Err(_) => panic!("the trial was {trial:?}, of seed {SEED}"),
+                        Err(panic) => panic!("the trial was {trial:?}, of seed {SEED}: {panic:?}"),
                     }
                 }
             });
