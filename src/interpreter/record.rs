@@ -261,7 +261,8 @@ impl Record {
                 Err(divergence) => Answer::Diverged(divergence),
             };
         }
-        if !operation.effect.is_write() {
+        // A new run has nothing that a digest would have to be made for.
+        if !operation.effect.is_write() || self.operations.is_empty() {
             return Answer::Live;
         }
         self.carried_out(key, operation).unwrap_or(Answer::Live)

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 /// What stands around a commit: lets a simulation decide that the disk is full, or that the process dies.
@@ -53,7 +53,9 @@ pub(super) enum Stopped {
 type Done<T, E> = Result<Result<T, E>, Stopped>;
 
 trait Job: Send {
-    fn run(&mut self, transaction: &mut Transaction<'_>);
+    /// Does it in a transaction. What it wrote is taken back when it fails; `false`, when it had none to share with others
+    /// and the transaction itself has to be.
+    fn run(&mut self, connection: &Connection, alone: bool) -> bool;
     fn end(self: Box<Self>, failure: Option<&str>);
 }
 
@@ -69,17 +71,24 @@ where
     T: Send,
     E: Send,
 {
-    fn run(&mut self, transaction: &mut Transaction<'_>) {
-        let Some(work) = self.pending.take() else { return };
+    fn run(&mut self, connection: &Connection, alone: bool) -> bool {
+        let Some(work) = self.pending.take() else { return true };
+        if alone {
+            let done = work(connection);
+            let good = matches!(done, Ok(Ok(_)));
+            self.done = Some(done);
+            return good;
+        }
         self.done = Some((|| {
-            let savepoint = transaction.savepoint()?;
-            let done = work(&savepoint)?;
-            // Dropped without a commit, a savepoint rolls back.
-            if done.is_ok() {
-                savepoint.commit()?;
+            step(connection, "SAVEPOINT job")?;
+            let done = work(connection);
+            if !matches!(done, Ok(Ok(_))) {
+                step(connection, "ROLLBACK TO job")?;
             }
-            Ok(done)
+            step(connection, "RELEASE job")?;
+            done
         })());
+        true
     }
 
     fn end(self: Box<Self>, failure: Option<&str>) {
@@ -162,12 +171,12 @@ impl Committer {
 
     /// Commits what is queued; whether there was anything.
     fn flush_once(&self, hook: Option<&dyn CommitHook>) -> bool {
-        let mut connection = self.lock();
+        let connection = self.lock();
         let jobs = std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner));
         // Empty when an earlier holder of the connection did this work too.
         let any = !jobs.is_empty();
         if any {
-            commit(&mut connection, jobs, hook);
+            commit(&connection, jobs, hook);
         }
         any
     }
@@ -185,23 +194,57 @@ impl Committer {
     }
 }
 
+/// A transaction, rolled back when it is dropped without a commit. Its statements are compiled once, which for small
+/// commits is much of their cost.
+struct Open<'c>(&'c Connection);
+
+impl<'c> Open<'c> {
+    /// The write lock from the start: what the work reads stays true until it is durable.
+    fn begin(connection: &'c Connection) -> rusqlite::Result<Self> {
+        step(connection, "BEGIN IMMEDIATE")?;
+        Ok(Self(connection))
+    }
+
+    fn commit(self) -> rusqlite::Result<()> {
+        step(self.0, "COMMIT")
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        // After a commit, or an error that rolled back by itself, there is nothing left to do.
+        if !self.0.is_autocommit() {
+            let _ = step(self.0, "ROLLBACK");
+        }
+    }
+}
+
+fn step(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement)?.execute([]).map(drop)
+}
+
 fn lost() -> Stopped {
     Stopped::Shared("the writer of this commit was lost".to_owned())
 }
 
-fn commit(connection: &mut Connection, mut jobs: Vec<Box<dyn Job>>, hook: Option<&dyn CommitHook>) {
+fn commit(connection: &Connection, mut jobs: Vec<Box<dyn Job>>, hook: Option<&dyn CommitHook>) {
     let verdict = hook.map_or(Verdict::Go, CommitHook::before);
     let failure = match verdict {
         Verdict::Dead => Some("the process has died".to_owned()),
         Verdict::Full => Some("database or disk is full".to_owned()),
         Verdict::Go => {
             let committed = (|| {
-                // The write lock from the start: what the work reads stays true until it is durable.
-                let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let transaction = Open::begin(connection)?;
+                let alone = jobs.len() == 1;
+                let mut good = true;
                 for job in &mut jobs {
-                    job.run(&mut transaction);
+                    // A full disk rolls back all of it by itself: what came after would be on its own.
+                    if connection.is_autocommit() {
+                        break;
+                    }
+                    good &= job.run(connection, alone);
                 }
-                transaction.commit()
+                if good { transaction.commit() } else { Ok(()) }
             })();
             match committed {
                 Err(error) => Some(error.to_string()),
