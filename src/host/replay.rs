@@ -13,8 +13,8 @@ use super::earlier::Earlier;
 use super::report::RunReport;
 use super::{Host, builder};
 use crate::event::Step;
-use crate::interpreter::{BORROWED, Interpreter as _, Permitted, Replay};
-use crate::operation::{Failure, FailureKind, Key, Operation, Outcome};
+use crate::interpreter::{BORROWED, Interpreter as _, Permitted, Record, Replay};
+use crate::operation::{Failure, FailureKind, Key, Operation, Outcome, Written};
 use crate::playbook::{Diagnostic, Playbook, Runtime, Session, Start, Told};
 use crate::store::{Entry, Journal, Logged, RunKind, RunRecord};
 
@@ -84,7 +84,7 @@ fn replay(host: &Host, id: &str) -> Result<Replayed, Diagnostic> {
     let earlier = Earlier::up_to_now(&entries);
     let folder = Folder::new(host, &record.opening.id)?;
     folder.fill(&journal, &earlier)?;
-    let passed = Pass::go(host, &record, &earlier, &folder.0)?;
+    let passed = Pass::go(host, &record, &earlier, written_before(&entries), &folder.0)?;
     Ok(passed.compared(&record, &entries, &earlier))
 }
 
@@ -148,7 +148,13 @@ struct Pass {
 }
 
 impl Pass {
-    fn go(host: &Host, record: &RunRecord, earlier: &Earlier, folder: &Path) -> Result<Self, Diagnostic> {
+    fn go(
+        host: &Host,
+        record: &RunRecord,
+        earlier: &Earlier,
+        written: Written,
+        folder: &Path,
+    ) -> Result<Self, Diagnostic> {
         let opening = &record.opening;
         let runtime = Runtime::new(folder, &builder::extensions(folder, &host.0.functions));
         let playbook = Playbook::load(folder, Path::new(&opening.playbook))?;
@@ -159,7 +165,8 @@ impl Pass {
             clock: Arc::clone(&host.0.clock),
             verify: opening.verify,
         };
-        let session = runtime.start(&playbook, start)?;
+        let mut session = runtime.start(&playbook, start)?;
+        session.set_written(written);
         let mut pass = Self::default();
         pass.drive(session, &Permitted::new(Replay::new(earlier.record.clone()), permits));
         Ok(pass)
@@ -271,6 +278,21 @@ fn answer(answers: &Permitted<Replay>, key: &Key, operation: &Operation) -> Outc
     answers.perform(key, operation).now_or_never().unwrap_or_else(waits)
 }
 
+/// The place where the last process went to work on a run.
+fn last_began(entries: &[Logged]) -> usize {
+    entries.iter().rposition(|logged| matches!(logged.entry, Entry::Began { .. })).unwrap_or(0)
+}
+
+/// What the last process knew to be written when it started its script: by those before it, as far as was known or found
+/// out by then.
+fn written_before(entries: &[Logged]) -> Written {
+    let (before, last) = entries.split_at(last_began(entries));
+    let settles = |logged: &&Logged| matches!(logged.entry, Entry::Settled { .. } | Entry::File { .. });
+    // Whatever is settled first of all is of those before: its own attempts come later.
+    let first = last.iter().skip(1).take_while(settles);
+    Record::of(&before.iter().chain(first).cloned().collect::<Vec<_>>()).written()
+}
+
 /// What the last process that was at work on a run did.
 struct Last<'e> {
     /// The operations that it performed, in place of finding them on record.
@@ -282,7 +304,7 @@ struct Last<'e> {
 
 impl<'e> Last<'e> {
     fn of(entries: &'e [Logged]) -> Self {
-        let began = entries.iter().rposition(|logged| matches!(logged.entry, Entry::Began { .. })).unwrap_or(0);
+        let began = last_began(entries);
         let accepted = entries.iter().any(|logged| matches!(logged.entry, Entry::Accepted { .. }));
         let mut last = Self { performed: HashSet::new(), accepted, report: None };
         let mut intended: HashSet<&Key> = HashSet::new();

@@ -8,8 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tenantry::interpreter::Decision;
 use tenantry::operation::FailureKind;
-use tenantry::store::Vault;
-use tenantry::{Host, Replayed, RunStatus};
+use tenantry::sandbox;
+use tenantry::simulate::{self, Ended, Fate, Life, WorldSettings};
+use tenantry::store::{RunFilter, RunState, SharedSink, Vault};
+use tenantry::{Customer, Host, Project, Replayed, RunStatus};
 
 use crate::support::command_line::Folder;
 use crate::support::crm::World;
@@ -213,4 +215,66 @@ fn the_stock_onboarding_is_replayed_by_the_program() {
     let id = runs["runs"][0]["run"].as_str().unwrap();
     let told = project.run(&format!("runs replay {id}"));
     assert!(told.out.contains(&format!("run {id} of playbooks/onboard.rhai for `fw`: identical")), "{told:?}");
+}
+
+/// Once killed at this point, then resumed until it has come to its end. `None` when it came to its end before.
+async fn killed_at(point: u64, project: &Project, sink: &SharedSink, customer: &Customer) -> Option<String> {
+    let world = simulate::World::new(WorldSettings {
+        project: project.clone(),
+        seed: 7,
+        start: "2026-11-24T08:00:00Z".parse().unwrap(),
+        secrets: BTreeMap::from([("fenwick-entra".to_owned(), "a secret".to_owned())]),
+        organization: sandbox::Settings::default(),
+        sink: sink.clone(),
+        faults: BTreeMap::new(),
+    })
+    .unwrap();
+    let mut fate = Life::until(point);
+    loop {
+        let process = world.process(Fate::of(fate)).unwrap();
+        let (host, runtime) = (process.host(), process.host().local_runtime());
+        let last = host.state().journal().runs(&RunFilter::default()).unwrap().into_iter().next();
+        let ended = match last {
+            // It had come to its end, and died before anybody heard of it.
+            Some(last) if last.status == RunState::Succeeded => {
+                let replayed = host.replay(&last.opening.id).await.unwrap();
+                assert_eq!((replayed.difference, replayed.complete), (None, true), "point {point}");
+                return Some(last.opening.id);
+            }
+            Some(last) => process.follow(host.resume(&last.opening.id).unwrap(), &runtime).await,
+            None => process.run(&host.playbook("play.rhai").unwrap(), customer, &runtime).await,
+        };
+        match ended {
+            Ended::Died => {
+                fate = Life::default();
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            Ended::Reported(report) => {
+                assert_eq!(report.status, RunStatus::Succeeded, "point {point}: {:?}", report.error);
+                let replayed = host.replay(&report.run).await.unwrap();
+                assert_eq!((replayed.difference, replayed.complete), (None, true), "point {point}");
+                return (process.number() > 1).then_some(report.run);
+            }
+        }
+    }
+}
+
+#[test]
+fn wherever_a_run_died_once_it_was_resumed_its_replay_is_identical() {
+    let folder = tempfile::tempdir().unwrap();
+    let playbook = "let tenant = tenants::ensure(customer);
+        let groups = parallel([\"A\", \"B\"], |name| tenant.groups.ensure(name));
+        let space = tenant.spaces.ensure(\"Staging\", \"shared\");
+        log(now());
+        for group in groups { space.assign(group, [\"consumer\"]); }
+        output(#{ id: uuid(), url: tenant.url });";
+    std::fs::write(folder.path().join("play.rhai"), playbook).unwrap();
+    let project = Project::open(folder.path()).unwrap();
+    let values = json!({ "code": "hb", "name": "Harbour Logistics", "region": "eu" });
+    let customer = Customer::from_value(values).unwrap();
+    let paused = || tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let sink = SharedSink::default();
+    let deaths =
+        (1..).take_while(|point| paused().block_on(killed_at(*point, &project, &sink, &customer)).is_some()).count();
+    assert!(deaths > 50, "{deaths}");
 }

@@ -63,6 +63,8 @@ async fn a_run_that_failed_half_way_goes_on_where_it_failed() {
         .collect();
     assert_eq!(steps.iter().filter(|replayed| !**replayed).count(), 2, "{steps:?}");
 
+    let replayed = world.host.replay(&first.run).await.unwrap();
+    assert_eq!(replayed.difference, None, "the call that started again told its own work as that");
     assert_eq!(world.host.run_record(&first.run).await.unwrap().status, RunState::Succeeded);
     let refused = world.host.resume(&first.run).err().unwrap();
     assert!(refused.message.ends_with("has come to its end: nothing is left to do"), "{refused:?}");
