@@ -24,6 +24,7 @@ mod history;
 mod host;
 mod journal;
 mod journaled;
+mod killed;
 mod layers;
 mod live;
 mod live_embedded;
