@@ -9,6 +9,7 @@ mod cli_runs;
 mod contract;
 mod damage;
 mod files_used;
+mod formats;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;
