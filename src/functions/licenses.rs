@@ -9,7 +9,7 @@ use super::options::{self, invalid, only, options, script, suggestion, text};
 use super::request::unexpected;
 use super::tenants::Tenant;
 use crate::event::{Change, FieldChange};
-use crate::operation::{Failure, FailureKind};
+use crate::operation::{Failure, FailureKind, refused_items};
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.licenses`.
@@ -153,7 +153,7 @@ fn assign(
     let response = ask.send(call)?;
     let result = read_items(call, operation, response.json(), "subject");
     // What was taken stays taken, whatever became of the others.
-    let refused: Vec<&str> = failed_items(response.json()).filter_map(|item| item["subject"].as_str()).collect();
+    let refused: Vec<&str> = refused_items(response.json()).filter_map(|item| item["subject"].as_str()).collect();
     let mut fields = Vec::new();
     for seat in batch.iter().filter(|seat| !refused.contains(&seat.subject.as_str())) {
         fields.push(FieldChange { field: seat.subject.clone(), before: json!(seat.held), after: json!(seat.kind) });
@@ -211,18 +211,10 @@ fn check_pool(call: &mut Call, tenant: &Tenant, missing: &[Seat]) -> Result<(), 
     Ok(())
 }
 
-fn failed_items(body: &Value) -> impl Iterator<Item = &Value> {
-    body["data"].as_array().into_iter().flatten().filter(|item| {
-        // Some services write the status as text.
-        let status = item["status"].as_i64().or_else(|| item["status"].as_str()?.parse().ok());
-        status.is_some_and(|status| status >= 400)
-    })
-}
-
 /// Reads every item of a 207: the status as a whole says nothing. Throws one error that names all that failed.
 fn read_items(call: &Call, operation: &str, body: &Value, key: &str) -> Result<(), ScriptError> {
     let Some(items) = body["data"].as_array() else { return Err(unexpected(call, operation, "a list in `data`")) };
-    let failed: Vec<&Value> = failed_items(body).collect();
+    let failed: Vec<&Value> = refused_items(body).collect();
     let Some(first) = failed.first() else { return Ok(()) };
     let line = |item: &&Value| {
         let what = item["title"].as_str().or_else(|| item["detail"].as_str()).unwrap_or("refused");

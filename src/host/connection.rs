@@ -1,6 +1,6 @@
 //! Targets, opened: who performs requests there, and under which name the registry knows their organization.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::interpreter::{
     PATIENCE, Registered, Stray, Timed,
 };
 use crate::operation::secret::SecretStore as _;
-use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
+use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
 use crate::project::Target;
 use crate::qlik::{Addresses, Credentials, HttpSettings, RetryPolicy, Settings};
 use crate::sandbox::{self, Sandbox};
@@ -341,15 +341,7 @@ fn as_tenant(customer: &str, document: &serde_json::Value) -> Option<Tenant> {
 fn my_tenant(hostname: &str) -> Operation {
     Operation {
         id: "getMyTenant".to_owned(),
-        call: Call::Request(Request {
-            host: Host::Tenant(hostname.to_owned()),
-            method: http::Method::GET,
-            path: "/api/v1/tenants/me".to_owned(),
-            query: Vec::new(),
-            headers: BTreeMap::new(),
-            body: Body::Empty,
-            next: None,
-        }),
+        call: Call::Request(Request::new(Host::Tenant(hostname.to_owned()), http::Method::GET, "/api/v1/tenants/me")),
         effect: Effect::Read,
         subject: format!("tenant {hostname}"),
         site: None,

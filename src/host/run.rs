@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream::{Stream, unfold};
+use futures_util::stream::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span};
@@ -11,7 +11,7 @@ use tracing::{Instrument as _, Span};
 use super::drive::{Abandoned, Driven, Ending, Performer, drive};
 use super::report::RunReport;
 use super::resume::Resume;
-use super::teller::{Scribe, Teller};
+use super::teller::{Scribe, Teller, listen};
 use super::work::Work;
 use super::{Host, Inner, Playbook};
 use crate::event::Event;
@@ -97,9 +97,7 @@ impl Run {
 
     /// What the run tells while it goes. The stream ends with the run.
     pub fn events(&mut self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.listeners.push(sender);
-        Box::pin(unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|event| (event, receiver)) }))
+        listen(&mut self.listeners)
     }
 
     /// What ends the run at its next operation boundary, from elsewhere.

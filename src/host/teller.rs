@@ -2,6 +2,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::stream::{Stream, unfold};
 use tokio::sync::mpsc;
 use tracing::{Span, info_span};
 
@@ -55,6 +56,15 @@ impl Teller {
         let status = report.status.as_str().to_owned();
         self.tell(|run, customer| Event::RunFinished { run, customer, status });
     }
+}
+
+/// Adds a listener, and gives what it hears: the stream ends with the teller.
+pub(super) fn listen(
+    listeners: &mut Vec<mpsc::UnboundedSender<Event>>,
+) -> impl Stream<Item = Event> + Send + Unpin + use<> {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    listeners.push(sender);
+    Box::pin(unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|event| (event, receiver)) }))
 }
 
 /// Tells what happens in a run and notes it in the journal. What an earlier process noted is told as that, and not noted

@@ -106,11 +106,11 @@ impl<I: Interpreter> Registered<I> {
             .ask(move |registry| {
                 let journal = registry.journal();
                 let intents = registry.intents(&organization)?;
-                Ok(intents
-                    .into_iter()
-                    .map(|intent| (region_of(&journal, &intent), intent))
-                    .map(|(a, b)| (b, a))
-                    .collect())
+                let with_region = |intent: Intent| {
+                    let region = region_of(&journal, &intent);
+                    (intent, region)
+                };
+                Ok(intents.into_iter().map(with_region).collect())
             })
             .await?;
         let may = |intent: &Intent| found.iter().any(|stray| stray.may_come_from(region, intent.since));

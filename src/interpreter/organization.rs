@@ -1,12 +1,10 @@
-use std::collections::BTreeMap;
-
 use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use super::Interpreter;
 use crate::operation::secret::SecretStore;
-use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
+use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request, hex};
 
 /// Who the organization of a target is, found out once.
 ///
@@ -47,11 +45,7 @@ impl Organization {
             IdentitySource::LicenseKey(name) => {
                 let key = secrets.read(name).await?;
                 let digest = Sha256::digest(key.expose_secret().trim());
-                let prefix = digest.iter().take(8).fold(String::new(), |mut text, byte| {
-                    use std::fmt::Write as _;
-                    let _ = write!(text, "{byte:02x}");
-                    text
-                });
+                let prefix = hex(&digest[..8]);
                 Ok(format!("license-key-{prefix}"))
             }
         };
@@ -63,15 +57,11 @@ impl Organization {
 async fn license_number(ask: &dyn Interpreter, host: &str) -> Result<String, Failure> {
     let operation = Operation {
         id: "getLicenseOverview".to_owned(),
-        call: Call::Request(Request {
-            host: Host::Tenant(host.to_owned()),
-            method: http::Method::GET,
-            path: "/api/v1/licenses/overview".to_owned(),
-            query: Vec::new(),
-            headers: BTreeMap::new(),
-            body: Body::Empty,
-            next: None,
-        }),
+        call: Call::Request(Request::new(
+            Host::Tenant(host.to_owned()),
+            http::Method::GET,
+            "/api/v1/licenses/overview",
+        )),
         effect: Effect::Read,
         subject: format!("licence of {host}"),
         site: None,

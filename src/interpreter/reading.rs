@@ -1,12 +1,10 @@
 //! Reads that an interpreter makes on its own account.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::Interpreter;
 use crate::contract::{ParameterPlace, Published};
-use crate::operation::{Body, Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
+use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
 
 /// More pages than this is a list that never ends.
 const MAX_PAGES: usize = 10_000;
@@ -21,15 +19,7 @@ pub(super) fn reading(
 ) -> Operation {
     Operation {
         id: read.id.to_owned(),
-        call: Call::Request(Request {
-            host,
-            method: read.method.clone(),
-            path,
-            query,
-            headers: BTreeMap::new(),
-            body: Body::Empty,
-            next: None,
-        }),
+        call: Call::Request(Request { query, ..Request::new(host, read.method.clone(), path) }),
         effect: Effect::Read,
         subject: subject.to_owned(),
         site: None,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::operation::secret;
+use crate::operation::{PatchStep, secret};
 
 /// How a wanted value compares with what the service tells, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,14 +40,11 @@ pub(super) fn shows_patch(steps: &[Value], held: &Value) -> Shown {
 }
 
 fn shows_step(step: &Value, held: &Value) -> Shown {
-    let member = |name: &str, other: &str| step.get(name).or_else(|| step.get(other)).unwrap_or(&Value::Null);
-    let word = member("op", "Op").as_str().unwrap_or_default().to_ascii_lowercase();
-    let wanted = member("value", "Value");
-    let Some(path) = member("path", "Path").as_str() else { return Shown::Untold };
-    // Some of Qlik's services write paths without the slash.
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let step = PatchStep::of(step);
+    let (word, wanted) = (step.word.as_str(), step.value);
+    let Some(path) = step.pointer() else { return Shown::Untold };
     let at = |path: &str| held.pointer(path).unwrap_or(&Value::Null);
-    match word.as_str() {
+    match word {
         "replace" | "set" => shows(wanted, at(&path)),
         "add" => match path.strip_suffix("/-") {
             Some(list) => at(list).as_array().map_or(Shown::Untold, |items| among(wanted, items)),

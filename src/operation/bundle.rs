@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use zip::write::SimpleFileOptions;
 
+use super::hex;
+
 /// A list of files that travels as one zip: a theme, an extension.
 ///
 /// Kept as a list so that it can be compared and shown file by file. Its zip is a pure function of the list: sorted,
@@ -82,12 +84,4 @@ impl Bundle {
     pub fn zip_md5(&self) -> Result<String, zip::result::ZipError> {
         Ok(hex(&Md5::digest(self.zip()?)))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

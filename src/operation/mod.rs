@@ -8,6 +8,7 @@ mod body;
 mod bundle;
 mod key;
 mod outcome;
+mod patch;
 mod recorded;
 mod repeat;
 pub mod secret;
@@ -23,7 +24,8 @@ use sha2::{Digest as _, Sha256};
 pub use body::{Body, Content, Part};
 pub use bundle::Bundle;
 pub use key::{BranchStep, CallKey, Key, KeyError};
-pub use outcome::{Failure, FailureKind, Outcome, Payload, Response};
+pub use outcome::{Failure, FailureKind, Outcome, Payload, Response, refused_items};
+pub use patch::PatchStep;
 pub use recorded::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome, RecordedRequest};
 pub use written::Written;
 
@@ -211,4 +213,22 @@ impl Operation {
         whole.sort_all_objects();
         Digest(Sha256::digest(whole.to_string().as_bytes()).into())
     }
+}
+
+impl Request {
+    /// A request without query, headers and body.
+    #[must_use]
+    pub fn new(host: Host, method: http::Method, path: impl Into<String>) -> Self {
+        let path = path.into();
+        Self { host, method, path, query: Vec::new(), headers: BTreeMap::new(), body: Body::Empty, next: None }
+    }
+}
+
+/// Bytes in lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -134,3 +134,12 @@ impl fmt::Display for Failure {
         }
     }
 }
+
+/// The items of a 207 that were refused: the status of such an answer as a whole says nothing.
+pub fn refused_items(body: &Value) -> impl Iterator<Item = &Value> {
+    body["data"].as_array().into_iter().flatten().filter(|item| {
+        // Some services write the status as text.
+        let status = item["status"].as_i64().or_else(|| item["status"].as_str()?.parse().ok());
+        status.is_some_and(|status| status >= 400)
+    })
+}

@@ -1,7 +1,7 @@
 use http::Method;
 use serde_json::Value;
 
-use super::{Body, Effect, Request};
+use super::{Body, Effect, PatchStep, Request};
 
 impl Request {
     /// Whether sending it a second time changes nothing that the first did not. `effect`: what performing it does.
@@ -28,6 +28,5 @@ impl Request {
 }
 
 fn sets_a_field(change: &Value) -> bool {
-    let word = change.get("op").or_else(|| change.get("Op")).and_then(Value::as_str).unwrap_or_default();
-    ["replace", "set", "unset", "remove-value"].iter().any(|harmless| word.eq_ignore_ascii_case(harmless))
+    matches!(PatchStep::of(change).word.as_str(), "replace" | "set" | "unset" | "remove-value")
 }

@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
@@ -7,6 +6,7 @@ use sha2::Sha256;
 use tokio::sync::OnceCell;
 
 use super::{Vault, VaultError};
+use crate::operation::hex;
 use crate::surroundings::Random;
 
 /// The secret that keys fingerprints. No playbook can name it.
@@ -56,11 +56,4 @@ impl Fingerprints {
         self.vault.store_new(KEY, hex(&bytes).into()).await?;
         self.vault.text(KEY).await
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::values::set;
-use crate::operation::{Host, RecordedBody, RecordedRequest};
+use crate::operation::{Host, PatchStep, RecordedBody, RecordedRequest};
 
 /// Documents by host and path, as they were last seen or left.
 #[derive(Debug, Default)]
@@ -90,10 +90,8 @@ pub(super) fn written(body: &Value) -> Vec<(String, Value)> {
     match body {
         Value::Array(steps) => steps
             .iter()
-            .filter_map(|step| {
-                let path = step.get("path").or_else(|| step.get("Path"))?.as_str()?;
-                Some((path.to_owned(), step.get("value").or_else(|| step.get("Value"))?.clone()))
-            })
+            .map(PatchStep::of)
+            .filter_map(|step| Some((step.path?.to_owned(), step.value.clone())))
             .collect(),
         Value::Object(map) => map.iter().map(|(field, value)| (format!("/{field}"), value.clone())).collect(),
         _ => Vec::new(),

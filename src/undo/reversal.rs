@@ -8,8 +8,8 @@ use super::values::{at, is_secret, project};
 use crate::contract::{Published, contract};
 use crate::interpreter::{Shown, shows};
 use crate::operation::{
-    Body, Call, Effect, HeaderText, Host, Key, Operation, RecordedBody, RecordedCall, RecordedOperation,
-    RecordedOutcome, RecordedRequest, Request, Site,
+    Body, Call, Effect, HeaderText, Host, Key, Operation, PatchStep, RecordedBody, RecordedCall, RecordedOperation,
+    RecordedOutcome, RecordedRequest, Request, Site, refused_items,
 };
 use crate::store::{Entry, Logged};
 
@@ -181,15 +181,7 @@ fn outside(operation: &RecordedOperation) -> NotReversible {
 fn ask(published: &'static Published, host: &Host, path: &str, subject: &str) -> Operation {
     Operation {
         id: published.id.to_owned(),
-        call: Call::Request(Request {
-            host: host.clone(),
-            method: published.method.clone(),
-            path: path.to_owned(),
-            query: Vec::new(),
-            headers: BTreeMap::new(),
-            body: Body::Empty,
-            next: None,
-        }),
+        call: Call::Request(Request::new(host.clone(), published.method.clone(), path)),
         effect: published.effect,
         subject: subject.to_owned(),
         site: None,
@@ -226,14 +218,8 @@ fn restoration(operation: &RecordedOperation, request: &RecordedRequest, known: 
     let RecordedBody::Json(body) = &request.body else {
         return Way::Not(NotReversible::Lost("the files it had before are not kept"));
     };
-    let only_replaces = body.as_array().is_none_or(|steps| {
-        steps.iter().all(|step| {
-            step.get("op")
-                .or_else(|| step.get("Op"))
-                .and_then(Value::as_str)
-                .is_some_and(|op| op.eq_ignore_ascii_case("replace"))
-        })
-    });
+    let only_replaces =
+        body.as_array().is_none_or(|steps| steps.iter().all(|step| PatchStep::of(step).word == "replace"));
     if !only_replaces {
         return Way::Not(NotReversible::Lost("it was changed by more than replacing values"));
     }
@@ -276,13 +262,7 @@ fn seats(operation: &RecordedOperation, request: &RecordedRequest, answer: &Valu
         _ => return None,
     };
     let RecordedBody::Json(body) = &request.body else { return None };
-    let refused: Vec<&str> = answer["data"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter(|item| item["status"].as_i64().or_else(|| item["status"].as_str()?.parse().ok()) >= Some(400))
-        .filter_map(|item| item["subject"].as_str())
-        .collect();
+    let refused: Vec<&str> = refused_items(answer).filter_map(|item| item["subject"].as_str()).collect();
     let given = body[list]
         .as_array()?
         .iter()

@@ -1,9 +1,8 @@
 use std::sync::Arc;
 
-use futures_util::stream::{Stream, unfold};
+use futures_util::stream::Stream;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
-use tokio::sync::mpsc;
 use tracing::Instrument as _;
 
 use super::{Undo, UndoStep, UndoVerdict, key, restore};
@@ -13,9 +12,9 @@ use crate::host::drive::{Counts, Driven};
 use crate::host::open_log::OpenLog;
 use crate::host::report::RunReport;
 use crate::host::run::{Cancel, run_id};
-use crate::host::teller::Teller;
+use crate::host::teller::{Teller, listen};
 use crate::interpreter::{Interpreter, Journaled, Journaling, Record};
-use crate::operation::{Failure, FailureKind, Operation, Outcome};
+use crate::operation::{Failure, FailureKind, Operation, Outcome, refused_items};
 use crate::playbook::{Diagnostic, Stop};
 use crate::store::{Entry, Logged, Opening, RunFilter, RunKind, RunLog, RunRecord, RunState};
 use crate::undo::{Reversal, Way};
@@ -36,9 +35,7 @@ type Recorder = Journaled<Arc<dyn Interpreter>>;
 impl Undo {
     /// What the undo tells while it goes. The stream ends with it.
     pub fn events(&mut self) -> impl Stream<Item = Event> + Send + Unpin + use<> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        self.listeners.push(sender);
-        Box::pin(unfold(receiver, |mut receiver| async move { receiver.recv().await.map(|event| (event, receiver)) }))
+        listen(&mut self.listeners)
     }
 
     /// What ends the undo at its next operation boundary, from elsewhere.
@@ -148,7 +145,12 @@ impl Undo {
             (log, entries)
         } else {
             let log = journal
-                .begin(Opening { id: run.clone(), kind: RunKind::Undo(opening.id.clone()), ..opening.clone() })
+                .begin(Opening {
+                    id: run.clone(),
+                    kind: RunKind::Undo(opening.id.clone()),
+                    release: env!("CARGO_PKG_VERSION").to_owned(),
+                    ..opening.clone()
+                })
                 .await?;
             (log, Vec::new())
         };
@@ -278,11 +280,8 @@ impl UndoStep {
 
 /// What a 207 refused, item by item; what is gone already is no refusal.
 fn refused(answer: &Value) -> Option<String> {
-    let status = |item: &Value| item["status"].as_i64().or_else(|| item["status"].as_str()?.parse().ok());
-    let refused: Vec<String> = answer["data"]
-        .as_array()?
-        .iter()
-        .filter(|item| status(item).is_some_and(|status| status >= 400 && status != 404))
+    let refused: Vec<String> = refused_items(answer)
+        .filter(|item| item["status"] != 404 && item["status"] != "404")
         .map(|item| {
             let what = item["title"].as_str().or_else(|| item["detail"].as_str()).unwrap_or("refused");
             format!("{}: {what}", item["subject"].as_str().unwrap_or("?"))

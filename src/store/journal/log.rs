@@ -6,6 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::entry::{Ending, Entry};
 use super::row::RunRow;
+use crate::operation::hex;
 use crate::store::pack::pack;
 use crate::store::seal::{self, Seal};
 use crate::store::{State, StateError};
@@ -62,7 +63,7 @@ impl RunLog {
     /// Notes that a file was used, and keeps its content.
     pub fn note_file(&self, path: &str, content: &[u8]) {
         let digest: [u8; 32] = Sha256::digest(content).into();
-        let entry = Entry::File { path: path.to_owned(), digest: super::hex(&digest) };
+        let entry = Entry::File { path: path.to_owned(), digest: hex(&digest) };
         drop(self.add(&entry, Beside::Content(digest, content.to_vec())));
     }
 

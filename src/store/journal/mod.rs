@@ -16,7 +16,7 @@ use self::row::{OPEN, RunRow};
 use super::pack::unpack;
 use super::seal::{self, Seal};
 use super::{State, StateError};
-use crate::operation::{Failure, FailureKind};
+use crate::operation::{Failure, FailureKind, hex};
 
 /// The journal of all runs of a state file.
 #[derive(Clone, Debug)]
@@ -334,14 +334,6 @@ fn raw_entries(connection: &Connection, number: i64) -> rusqlite::Result<Vec<Raw
 pub(crate) fn content_digest(content: &[u8]) -> String {
     use sha2::Digest as _;
     hex(&sha2::Sha256::digest(content))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
