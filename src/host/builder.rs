@@ -7,7 +7,7 @@ use super::connection::{Connections, Wiring};
 use super::lane::Lanes;
 use super::run::Timeouts;
 use super::{Host, Inner};
-use crate::interpreter::{LocalOperation, LocalOperationError, LocalOperations};
+use crate::interpreter::{Layer, LocalOperation, LocalOperationError, LocalOperations};
 use crate::playbook::{Extension, Limits};
 use crate::project::{InputError, Project};
 use crate::qlik::HttpSettings;
@@ -30,6 +30,7 @@ pub struct HostBuilder {
     http: HttpSettings,
     extensions: Vec<Extension>,
     operations: Vec<LocalOperation>,
+    layers: Vec<Layer>,
     lanes: Option<usize>,
     new_registry: bool,
 }
@@ -130,6 +131,15 @@ impl HostBuilder {
         self
     }
 
+    /// Adds a layer of the embedder's own around what performs a run's operations. It stands under the journal: it sees
+    /// each operation that is really performed, and each question what became of one. A later layer goes around an
+    /// earlier one.
+    #[must_use]
+    pub fn layer(mut self, layer: Layer) -> Self {
+        self.layers.push(layer);
+        self
+    }
+
     /// How many threads run scripts; by default one for each core, at most four.
     #[must_use]
     pub fn lanes(mut self, count: usize) -> Self {
@@ -180,7 +190,8 @@ impl HostBuilder {
             operation: seconds(project.limits().operation_seconds),
         };
         let fingerprints = Fingerprints::new(vault.clone(), random.clone());
-        let wiring = Wiring { http: self.http, sandbox: self.sandbox, new_registry: self.new_registry };
+        let wiring =
+            Wiring { http: self.http, sandbox: self.sandbox, layers: self.layers, new_registry: self.new_registry };
         Ok(Host(Arc::new(Inner {
             connections: Connections::new(wiring),
             project,

@@ -9,8 +9,8 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::Inner;
 use crate::interpreter::{
-    self, Embedded, Enrolment, IdentitySource, Interpreter, Leased, License, Live, Locals, LookedUp, Organization,
-    PATIENCE, Registered, Stray, Timed,
+    self, Embedded, Enrolment, IdentitySource, Interpreter, Layer, Leased, License, Live, Locals, LookedUp,
+    Organization, PATIENCE, Registered, Stray, Timed,
 };
 use crate::operation::secret::SecretStore as _;
 use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
@@ -23,6 +23,7 @@ use crate::store::{Intent, Lease, Leases, Tenant};
 pub(super) struct Wiring {
     pub(super) http: HttpSettings,
     pub(super) sandbox: Option<Sandbox>,
+    pub(super) layers: Vec<Layer>,
     pub(super) new_registry: bool,
 }
 
@@ -284,7 +285,8 @@ impl Connection {
         let looked_up = LookedUp::new(timed, Arc::clone(&host.clock)).patience(self.patience);
         let registered = Registered::new(looked_up, host.registry.clone(), self.enrolment.clone(), customer, run)
             .patience(self.patience);
-        Arc::new(Leased::new(registered, host.state.leases(), run, [lease]))
+        let leased: Arc<dyn Interpreter> = Arc::new(Leased::new(registered, host.state.leases(), run, [lease]));
+        host.connections.wiring.layers.iter().fold(leased, |inner, layer| layer(inner))
     }
 
     /// The organization's identity; a pinned target has none.

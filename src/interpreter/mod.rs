@@ -71,6 +71,9 @@ pub trait Interpreter: Send + Sync {
     }
 }
 
+/// Puts a layer around an interpreter.
+pub type Layer = Arc<dyn Fn(Arc<dyn Interpreter>) -> Arc<dyn Interpreter> + Send + Sync>;
+
 impl<I: Interpreter + ?Sized> Interpreter for Arc<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         (**self).perform(key, operation)

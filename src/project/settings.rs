@@ -16,6 +16,7 @@ pub const SETTINGS_FILE: &str = "tenantry.toml";
 #[derive(Clone, Debug)]
 pub struct Project {
     root: PathBuf,
+    state: Option<PathBuf>,
     targets: BTreeMap<String, Target>,
     secrets: BTreeMap<String, SecretSource>,
     defaults: Defaults,
@@ -65,6 +66,7 @@ impl Project {
         let path = within(root, SETTINGS_FILE);
         let mut project = Self {
             root: root.to_owned(),
+            state: None,
             targets: BTreeMap::from([(SANDBOX.to_owned(), Target::Sandbox)]),
             secrets: BTreeMap::new(),
             defaults: Defaults::default(),
@@ -92,10 +94,18 @@ impl Project {
         &self.root
     }
 
-    /// Where tenantry keeps the project's state: registry, sandbox, made secrets.
+    /// Where tenantry keeps the project's state: registry, sandbox, made secrets. `.tenantry` in its folder unless told
+    /// otherwise.
     #[must_use]
     pub fn state_folder(&self) -> PathBuf {
-        within(&self.root, ".tenantry")
+        self.state.clone().unwrap_or_else(|| within(&self.root, ".tenantry"))
+    }
+
+    /// The same project with its state in another folder.
+    #[must_use]
+    pub fn state_in(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.state = Some(folder.into());
+        self
     }
 
     /// The targets by name; the sandbox is always among them.
