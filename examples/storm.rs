@@ -5,15 +5,30 @@
 
 #![allow(clippy::print_stdout, reason = "an example prints its figures")]
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tenantry::sandbox::Fault;
 use tenantry::simulate::{Case, Many, Plan, Storm, StormError, Tally};
 use tenantry::surroundings::{Clock as _, SystemClock};
 use tenantry::{Customer, Project};
+
+/// Each kind of fault.
+const FAULTS: [&str; 9] = [
+    "refused:403:HTTP-403",
+    "limited:3",
+    "failed:503",
+    "failed-done:503",
+    "lost",
+    "lost-done",
+    "expired",
+    "stale:3",
+    "late:2000",
+];
 
 /// Runs playbooks under faults and kills, and tells what did not end well.
 #[derive(Parser)]
@@ -39,6 +54,9 @@ struct Arguments {
     /// Kill the first process at every point
     #[arg(long)]
     kills: bool,
+    /// Strike each request with each kind of fault, one at a time
+    #[arg(long)]
+    each: bool,
     /// How many threads work
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     threads: usize,
@@ -84,16 +102,22 @@ fn run(arguments: &Arguments) -> Result<bool, StormError> {
         return one(case, &plan, arguments.trace);
     }
     let watch = SystemClock::default();
-    let tally =
-        if arguments.kills { many.every_kill()? } else { many.by_chance(arguments.seeds.clone().unwrap_or(0..300))? };
+    let tally = if arguments.kills {
+        many.every_kill()?
+    } else if arguments.each {
+        let faults: Vec<Fault> = FAULTS.iter().filter_map(|fault| fault.parse().ok()).collect();
+        many.every_fault(&faults)?
+    } else {
+        many.by_chance(arguments.seeds.clone().unwrap_or(0..300))?
+    };
     tell(&many, &tally, watch.elapsed());
     Ok(tally.failures.is_empty())
 }
 
 fn cases(arguments: &Arguments) -> Result<Vec<Case>, StormError> {
-    let project = Project::open(&arguments.root)?;
+    let project = Project::open(&arguments.root)?.state_in(std::env::temp_dir().join("tenantry-storm"));
     let mut cases = Case::alone(&project)?;
-    if !arguments.kills {
+    if !arguments.kills && !arguments.each {
         cases.extend(Case::together(&project)?);
     }
     if let Some(playbook) = &arguments.playbook {
@@ -138,6 +162,14 @@ fn tell(many: &Many, tally: &Tally, took: Duration) {
         println!("    {case}: up to {points} points in one life");
     }
     println!("{} plans did not end well", tally.failures.len());
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for failed in &tally.failures {
+        let first = failed.outcome.findings.first().map(|finding| shortened(&finding.to_string()));
+        *kinds.entry(first.unwrap_or_default()).or_default() += 1;
+    }
+    for (kind, count) in kinds {
+        println!("    {count} times {kind}");
+    }
     for failed in tally.failures.iter().take(10) {
         let case = &many.cases[failed.case];
         println!("{case}\n    {}", case.command(&failed.plan));
@@ -148,6 +180,6 @@ fn tell(many: &Many, tally: &Tally, took: Duration) {
 }
 
 fn shortened(text: &str) -> String {
-    const MOST: usize = 300;
+    const MOST: usize = 200;
     if text.chars().count() <= MOST { text.to_owned() } else { text.chars().take(MOST).chain(['…']).collect() }
 }

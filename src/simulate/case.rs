@@ -5,10 +5,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::plan::Plan;
+use crate::interpreter::Layer;
 use crate::project::{Customer, InputError, Project};
 
 /// A playbook and the customers it is run for, all at once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Case {
     /// The project.
     pub project: Project,
@@ -18,6 +19,9 @@ pub struct Case {
     pub customers: Vec<Customer>,
     /// Texts of the secrets that the project names: ones that can be recognized wherever they show up.
     pub secrets: BTreeMap<String, String>,
+    /// A layer around what performs operations, to see whether the storm finds a defect there. How all ends when nothing
+    /// goes wrong is found out without it.
+    pub layer: Option<Layer>,
 }
 
 impl Case {
@@ -25,7 +29,7 @@ impl Case {
     #[must_use]
     pub fn new(project: &Project, playbook: impl Into<PathBuf>, customers: Vec<Customer>) -> Self {
         let secrets = project.secrets().keys().map(|name| (name.clone(), format!("canary-{name}-4b1d"))).collect();
-        Self { project: project.clone(), playbook: playbook.into(), customers, secrets }
+        Self { project: project.clone(), playbook: playbook.into(), customers, secrets, layer: None }
     }
 
     /// The command that carries out a plan for this case again, in this program's own repository.
@@ -65,6 +69,12 @@ impl Case {
             }
         }
         Ok(all)
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Case").field(&self.to_string()).finish()
     }
 }
 

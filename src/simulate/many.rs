@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use super::case::Case;
 use super::plan::Plan;
 use super::storm::{Outcome, Storm, StormError};
+use crate::sandbox::Fault;
 
 /// Carries out many plans for many cases. Each thread has a runtime of its own.
 pub struct Many {
@@ -93,6 +94,30 @@ impl Many {
                 survived[case].store(true, Ordering::Relaxed);
             }
         })
+    }
+
+    /// Strikes each request of each case with each of these faults, one at a time.
+    ///
+    /// # Errors
+    /// When a case cannot be run at all.
+    pub fn every_fault(&self, faults: &[Fault]) -> Result<Tally, StormError> {
+        let faults: Vec<(usize, &Fault)> =
+            (0..self.cases.len()).flat_map(|case| faults.iter().map(move |fault| (case, fault))).collect();
+        let place = Mutex::new((0, 0));
+        let draw = |storms: &mut Storms<'_>| {
+            let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+            loop {
+                let (number, request) = *place;
+                let Some((case, fault)) = faults.get(number) else { return Ok(None) };
+                let storm = storms.of(*case)?;
+                if request < storm.calm().1 {
+                    *place = (number, request + 1);
+                    return Ok(Some((*case, storm.fault_at(request + 1, (*fault).clone()))));
+                }
+                *place = (number + 1, 0);
+            }
+        };
+        self.carry_out(&draw)
     }
 
     /// Carries out the plans that `draw` gives until it gives none.

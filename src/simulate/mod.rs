@@ -29,6 +29,6 @@ pub use fate::Fate;
 pub use ledger::{Ledger, Told};
 pub use many::{Draw, Failed, Many, Storms, Tally};
 pub use oracle::Finding;
-pub use plan::{Actor, Full, Life, Plan, PlanError};
+pub use plan::{Actor, Full, Harm, Life, Plan, PlanError};
 pub use storm::{Outcome, Storm, StormError};
 pub use world::{Ended, Process, World, WorldSettings};

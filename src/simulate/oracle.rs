@@ -8,13 +8,15 @@ use serde_json::Value;
 use super::canonical::Canonical;
 use super::world::World;
 use crate::event::Event;
+use crate::interpreter::Record;
 use crate::sandbox::{Scope, Served, State, Touch};
 use crate::store::{Entry, Journal, RunFilter};
 
 /// Something that must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// Which promise is broken, in a word: `state`, `twice`, `lost`, `orphan`, `seats`, `secret`, `stuck`.
+    /// Which promise is broken, in a word: `state`, `twice`, `lost`, `unsettled`, `orphan`, `seats`, `secret`, `contract`,
+    /// `journal`, `replay`, `stuck`.
     pub promise: &'static str,
     /// What was found.
     pub what: String,
@@ -32,8 +34,14 @@ impl std::fmt::Display for Finding {
     }
 }
 
-/// Everything that is wrong with a world in which all is over; `expected` is how it ends without faults.
-pub(super) fn examine(world: &World, expected: &Canonical, logs: &str, secrets: &[String]) -> Vec<Finding> {
+/// Everything that is wrong with a world in which all is over. `expected` is how it ends without faults, `outputs` what
+/// nobody's secrets may show up in.
+pub(super) fn examine(
+    world: &World,
+    expected: &Canonical,
+    outputs: &[(&str, &str)],
+    secrets: &[String],
+) -> Vec<Finding> {
     let state = world.sandbox().snapshot();
     let served = world.ledger().served();
     let mut found = Vec::new();
@@ -44,7 +52,8 @@ pub(super) fn examine(world: &World, expected: &Canonical, logs: &str, secrets: 
     found.extend(orphans(world, &state));
     found.extend(too_many_seats(&served, &state));
     found.extend(lost(world));
-    for (place, text) in [("events", &*world.ledger().trace()), ("logs", logs), ("the journal", &*journal(world))] {
+    found.extend(unsettled(world));
+    for (place, text) in outputs {
         found.extend(leaks(place, text, secrets));
     }
     for violation in world.sandbox().violations() {
@@ -171,6 +180,22 @@ pub(super) fn journal(world: &World) -> String {
         }
     }
     text
+}
+
+/// Writes of which the journal does not say whether they were carried out.
+fn unsettled(world: &World) -> Vec<Finding> {
+    let journal = world.state().journal();
+    let mut found = Vec::new();
+    for run in journal.runs(&RunFilter::default()).unwrap_or_default() {
+        let id = run.opening.id;
+        match journal.entries(&id) {
+            Ok(entries) => found.extend(Record::of(&entries).unsettled().iter().map(|write| {
+                Finding::new("unsettled", format!("{} of run {id} ({})", write.key, run.status.as_str()))
+            })),
+            Err(error) => found.push(Finding::new("journal", error.to_string())),
+        }
+    }
+    found
 }
 
 /// Writes that a playbook was told of and the journal does not have.

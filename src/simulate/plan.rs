@@ -107,44 +107,64 @@ impl Plan {
         plan
     }
 
-    /// The plans that are this one with a single thing less.
+    /// Each thing that goes wrong.
     #[must_use]
-    pub fn simpler(&self) -> Vec<Self> {
-        let mut all = Vec::new();
-        for request in self.faults.keys().rev() {
-            let mut less = self.clone();
-            less.faults.remove(request);
-            all.push(less);
-        }
+    pub fn harms(&self) -> Vec<Harm> {
+        let mut all: Vec<Harm> = self.faults.keys().map(|request| Harm::Fault(*request)).collect();
         for (actor, lives) in self.actors.iter().enumerate() {
-            for (place, life) in lives.lives.iter().enumerate().rev() {
-                let mut without = |change: &dyn Fn(&mut Life)| {
-                    let mut less = self.clone();
-                    change(&mut less.actors[actor].lives[place]);
-                    let lives = &mut less.actors[actor].lives;
-                    while lives.last() == Some(&Life::default()) {
-                        lives.pop();
-                    }
-                    all.push(less);
-                };
-                if life.kill.is_some() {
-                    without(&|life| life.kill = None);
-                }
-                if life.full.is_some() {
-                    without(&|life| life.full = None);
-                }
+            for (number, life) in lives.lives.iter().enumerate() {
+                all.extend(life.kill.map(|_| Harm::Kill { actor, life: number }));
+                all.extend(life.full.map(|_| Harm::Full { actor, life: number }));
             }
         }
         all
     }
 
+    /// The plan in which these things do not go wrong.
+    #[must_use]
+    pub fn without(&self, harms: &[Harm]) -> Self {
+        let mut less = self.clone();
+        for harm in harms {
+            match *harm {
+                Harm::Fault(request) => drop(less.faults.remove(&request)),
+                Harm::Kill { actor, life } => less.actors[actor].lives[life].kill = None,
+                Harm::Full { actor, life } => less.actors[actor].lives[life].full = None,
+            }
+        }
+        for actor in &mut less.actors {
+            while actor.lives.last() == Some(&Life::default()) {
+                actor.lives.pop();
+            }
+        }
+        less
+    }
+
     /// How many things go wrong.
     #[must_use]
     pub fn weight(&self) -> usize {
-        let lives = self.actors.iter().flat_map(|actor| &actor.lives);
-        let harm = |life: &Life| usize::from(life.kill.is_some()) + usize::from(life.full.is_some());
-        self.faults.len() + lives.map(harm).sum::<usize>()
+        self.harms().len()
     }
+}
+
+/// One thing that goes wrong in a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Harm {
+    /// The fault of this request.
+    Fault(u64),
+    /// A process dies.
+    Kill {
+        /// Whose.
+        actor: usize,
+        /// Which of the actor's lives, counted from 0.
+        life: usize,
+    },
+    /// A process finds its disk full.
+    Full {
+        /// Whose.
+        actor: usize,
+        /// Which of the actor's lives, counted from 0.
+        life: usize,
+    },
 }
 
 impl fmt::Display for Plan {

@@ -15,13 +15,20 @@ use super::world::{Ended, World, WorldSettings};
 use crate::host::{BuildError, Playbook, RunStatus};
 use crate::playbook::{Diagnostic, Runtime};
 use crate::project::{Customer, InputError};
-use crate::sandbox::{self, Scope};
-use crate::store::{SharedSink, StateError};
+use crate::sandbox::{self, Fault, Scope};
+use crate::store::{RunFilter, RunState, SharedSink, StateError};
+use crate::surroundings::Random;
 
 /// How many processes an actor starts before it is given up.
 const LIVES: usize = 40;
 
-/// How long an actor waits before it starts the next process: what was under way has arrived by then.
+/// How long an actor waits at least before it goes on with a run.
+const SHORTEST: Duration = Duration::from_millis(500);
+
+/// How long it waits at least before it begins one: a run that remembers nothing must not see lists that lag behind.
+const SETTLED: Duration = Duration::from_secs(10);
+
+/// How much longer it may wait than that.
 const PAUSE: Duration = Duration::from_secs(30);
 
 /// When a world begins.
@@ -169,12 +176,12 @@ impl Storm {
     /// When no world or host can be made.
     pub async fn weather(&self, plan: &Plan) -> Result<Outcome, StormError> {
         let hearing = Hearing::begin();
-        let world = World::new(self.settings(plan))?;
+        let world = World::new(WorldSettings { layer: self.case.layer.clone(), ..self.settings(plan) })?;
         let calm = Actor::default();
         let actors = self.customers.iter().enumerate();
         let acts = actors.map(|(number, customer)| {
             let actor = plan.actors.get(number).unwrap_or(&calm);
-            self.act(&world, actor, customer)
+            self.act(&world, plan.seed, actor, customer)
         });
         let mut findings = Vec::new();
         let (mut points, mut deaths) = (BTreeMap::new(), 0);
@@ -187,32 +194,65 @@ impl Storm {
         }
         // What is still under way arrives before anybody looks.
         tokio::time::sleep(PAUSE).await;
+        findings.extend(self.replays(&world).await?);
         let logs = hearing.text();
         drop(hearing);
-        findings.extend(oracle::examine(&world, &self.expected, &logs, &self.secrets()));
-        let mut trace = world.ledger().trace();
-        trace.push_str(&logs);
-        trace.push_str(&oracle::journal(&world));
+        let (told, journal) = (world.ledger().trace(), oracle::journal(&world));
+        let outputs = [("events", &*told), ("logs", &*logs), ("the journal", &*journal)];
+        findings.extend(oracle::examine(&world, &self.expected, &outputs, &self.secrets()));
+        let trace = [&*told, &*logs, &*journal].concat();
         let (points, requests) = (points.into_values().collect(), world.ledger().served().len());
         Ok(Outcome { findings, trace, points, deaths, requests })
     }
 
-    /// Starts processes until the customer's playbook has come to its end.
-    async fn act(&self, world: &World, actor: &Actor, customer: &Customer) -> Result<Act, StormError> {
+    /// Replays each run that came to its end, from its record alone.
+    async fn replays(&self, world: &World) -> Result<Vec<Finding>, StormError> {
+        let runs = world.state().journal().runs(&RunFilter::default()).unwrap_or_default();
+        let process = world.process(Fate::kind())?;
+        let mut found = Vec::new();
+        for run in runs.iter().filter(|run| run.status == RunState::Succeeded) {
+            let id = &run.opening.id;
+            match process.host().replay(id).await {
+                Ok(replayed) if replayed.is_identical() => {}
+                Ok(replayed) => found.push(Finding::new("replay", format!("run {id}: {:?}", replayed.difference))),
+                Err(diagnostic) => found.push(Finding::new("replay", format!("run {id}: {diagnostic}"))),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Starts processes until the customer's playbook has come to its end: each goes on with the run that is unfinished,
+    /// or begins one.
+    async fn act(&self, world: &World, seed: u64, actor: &Actor, customer: &Customer) -> Result<Act, StormError> {
         let mut act = Act::default();
         let mut last = String::new();
         for number in 0..LIVES {
             let life = actor.lives.get(number).copied().unwrap_or_default();
             let process = world.process(Fate::of(life))?;
-            let ended = process.run(&self.playbook, customer, &self.runtime).await;
+            let unfinished = world.unfinished(&self.case.playbook, customer);
+            let run = match &unfinished {
+                Some(run) => process.host().resume(run),
+                None => Ok(process.host().run(&self.playbook, customer, "sandbox")),
+            };
+            let ended = match run {
+                Ok(run) => process.follow(run, &self.runtime).await,
+                Err(diagnostic) => {
+                    last = diagnostic.to_string();
+                    Ended::Refused
+                }
+            };
             act.points.insert(process.number(), process.fate().points());
+            let random = Random::from_seed(seed ^ (u64::from(process.number()) << 40));
             drop(process);
             match ended {
                 Ended::Reported(report) if report.status == RunStatus::Succeeded => return Ok(act),
                 Ended::Reported(report) => last = format!("{:?}", report.error),
+                Ended::Refused => {}
                 Ended::Died => act.deaths += 1,
             }
-            tokio::time::sleep(PAUSE).await;
+            let resumes = world.unfinished(&self.case.playbook, customer).is_some();
+            let pause = if resumes { SHORTEST } else { SETTLED };
+            tokio::time::sleep(pause + PAUSE.mul_f64(random.fraction())).await;
         }
         act.finding = Some(Finding::new("stuck", format!("{} after {LIVES} processes: {last}", customer.code())));
         Ok(act)
@@ -224,14 +264,24 @@ impl Storm {
     /// When no world or host can be made.
     pub async fn shrink(&self, plan: Plan) -> Result<Plan, StormError> {
         let mut least = plan;
-        'again: loop {
-            for simpler in least.simpler() {
+        // First in large pieces: most of what a drawn plan holds has no part in the failure.
+        let mut piece = least.weight().div_ceil(2).max(1);
+        loop {
+            let harms = least.harms();
+            let mut shrunk = false;
+            for part in harms.chunks(piece) {
+                let simpler = least.without(part);
                 if !self.weather(&simpler).await?.is_right() {
                     least = simpler;
-                    continue 'again;
+                    shrunk = true;
+                    break;
                 }
             }
-            return Ok(least);
+            match (shrunk, piece) {
+                (true, _) => piece = piece.min(least.weight()).max(1),
+                (false, 1) => return Ok(least),
+                (false, _) => piece = piece.div_ceil(2),
+            }
         }
     }
 
@@ -240,6 +290,14 @@ impl Storm {
     pub fn kill_at(&self, point: u64) -> Plan {
         let mut plan = Plan::calm(1, self.actors());
         plan.actors[0].lives.push(Life::until(point));
+        plan
+    }
+
+    /// The plan in which nothing but this fault strikes, at this request.
+    #[must_use]
+    pub fn fault_at(&self, request: u64, fault: Fault) -> Plan {
+        let mut plan = Plan::calm(1, self.actors());
+        plan.faults.insert(request, fault);
         plan
     }
 
@@ -275,6 +333,7 @@ fn settings(case: &Case, organization: &sandbox::Settings, sink: SharedSink, pla
         organization: organization.clone(),
         sink,
         faults: plan.faults.clone(),
+        layer: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A world: what outlives processes, and how they are born into it.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -10,14 +11,15 @@ use jiff::Timestamp;
 use super::fate::Fate;
 use super::ledger::{Ledger, Weather};
 use crate::host::{BuildError, Host, Playbook, Run, RunReport};
+use crate::interpreter::Layer;
 use crate::playbook::Runtime;
 use crate::project::{Customer, Project};
 use crate::sandbox::{self, Fault, Faults, Sandbox};
-use crate::store::{CommandLimits, SecretSource, SharedSink, Sink, State, StateError, Vault};
+use crate::store::{CommandLimits, RunFilter, RunRecord, SecretSource, SharedSink, Sink, State, StateError, Vault};
 use crate::surroundings::{Clock, Random, RuntimeClock};
 
 /// What a world is made from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct WorldSettings {
     /// The project whose playbooks run there.
     pub project: Project,
@@ -33,6 +35,8 @@ pub struct WorldSettings {
     pub sink: SharedSink,
     /// The faults of the n-th requests.
     pub faults: BTreeMap<u64, Fault>,
+    /// A layer around what performs operations, to see what a defect there does.
+    pub layer: Option<Layer>,
 }
 
 /// A simulated Qlik Cloud, a state file and a secret sink in memory. A cheap handle; clones are the same world.
@@ -54,6 +58,8 @@ struct Inner {
 pub enum Ended {
     /// The process died; nobody heard of it.
     Died,
+    /// There was no run to follow.
+    Refused,
     /// The run came to its report.
     Reported(Box<RunReport>),
 }
@@ -108,6 +114,19 @@ impl World {
         &self.0.clock
     }
 
+    /// The run of a playbook for a customer that has not come to its end and can be gone on with.
+    #[must_use]
+    pub fn unfinished(&self, playbook: &Path, customer: &Customer) -> Option<String> {
+        let filter = RunFilter {
+            scope: Some(self.0.sandbox.organization()),
+            customer: Some(customer.code().to_owned()),
+            playbook: Some(playbook.to_string_lossy().replace('\\', "/")),
+            limit: Some(1),
+        };
+        let runs = self.0.state.journal().runs(&filter).ok()?;
+        runs.into_iter().find(RunRecord::is_resumable).map(|run| run.opening.id)
+    }
+
     /// A new process with this fate.
     ///
     /// # Errors
@@ -121,7 +140,11 @@ impl World {
         for (name, text) in &settings.secrets {
             vault.add(name, SecretSource::literal(text));
         }
-        let host = Host::builder()
+        let mut builder = Host::builder();
+        if let Some(layer) = &settings.layer {
+            builder = builder.layer(Arc::clone(layer));
+        }
+        let host = builder
             .project(settings.project.clone())
             .clock(Arc::clone(&self.0.clock))
             .random(Random::from_seed(settings.seed ^ (u64::from(number) << 32)))
@@ -185,7 +208,7 @@ impl Process {
         }
         let ended = if self.fate.is_dead() { Ended::Died } else { ended };
         match &ended {
-            Ended::Died => self.ledger.line(self.number, "died"),
+            Ended::Died | Ended::Refused => self.ledger.line(self.number, "died"),
             Ended::Reported(report) => {
                 self.ledger.line(self.number, &serde_json::to_string(report).unwrap_or_default());
             }

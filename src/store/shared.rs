@@ -37,11 +37,12 @@ impl SharedSink {
         Self { texts: Arc::new(Mutex::new(self.texts().clone())), hook: None }
     }
 
-    /// A piece of each text by which it is recognized where it should not be.
+    /// A piece of each private key by which it is recognized where it should not be: one of its primes, since the modulus
+    /// that it begins with is public.
     #[must_use]
     pub fn recognizable(&self) -> Vec<String> {
         let texts = self.texts();
-        let middle = |text: &SecretString| text.expose_secret().lines().nth(3).map(str::to_owned);
+        let middle = |text: &SecretString| text.expose_secret().lines().nth(15).map(str::to_owned);
         texts.iter().filter(|(name, _)| is_private_key(name)).filter_map(|(_, text)| middle(text)).collect()
     }
 

@@ -227,6 +227,7 @@ async fn killed_at(point: u64, project: &Project, sink: &SharedSink, customer: &
         organization: sandbox::Settings::default(),
         sink: sink.clone(),
         faults: BTreeMap::new(),
+        layer: None,
     })
     .unwrap();
     let mut fate = Life::until(point);
@@ -245,7 +246,7 @@ async fn killed_at(point: u64, project: &Project, sink: &SharedSink, customer: &
             None => process.run(&host.playbook("play.rhai").unwrap(), customer, &runtime).await,
         };
         match ended {
-            Ended::Died => {
+            Ended::Died | Ended::Refused => {
                 fate = Life::default();
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }

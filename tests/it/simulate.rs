@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tenantry::sandbox::{self, Fault};
-use tenantry::simulate::{Actor, Canonical, Ended, Fate, Full, Life, Plan, World, WorldSettings};
+use tenantry::simulate::{Actor, Canonical, Ended, Fate, Full, Harm, Life, Plan, World, WorldSettings};
 use tenantry::store::SharedSink;
 use tenantry::{Host, Project, RunStatus};
 
@@ -21,6 +21,7 @@ fn world(seed: u64, faults: &[(u64, &str)]) -> World {
         organization: sandbox::Settings::default(),
         sink: SharedSink::default(),
         faults: faults.iter().map(|(request, fault)| (*request, fault.parse::<Fault>().unwrap())).collect(),
+        layer: None,
     };
     World::new(settings).unwrap()
 }
@@ -150,19 +151,31 @@ fn plans_are_written_and_read() {
 }
 
 #[test]
-fn a_simpler_plan_has_one_thing_less() {
+fn a_plan_can_do_without_some_of_its_harm() {
     let plan: Plan = "seed=7 3=lost 12=lost-done 0:kill=57 0:kill=3&full=30+4 1:full=1+1".parse().unwrap();
-    let simpler: Vec<String> = plan.simpler().iter().map(ToString::to_string).collect();
+    let harms = plan.harms();
+    assert_eq!(
+        harms,
+        [
+            Harm::Fault(3),
+            Harm::Fault(12),
+            Harm::Kill { actor: 0, life: 0 },
+            Harm::Kill { actor: 0, life: 1 },
+            Harm::Full { actor: 0, life: 1 },
+            Harm::Full { actor: 1, life: 0 },
+        ]
+    );
+    let simpler: Vec<String> = harms.iter().map(|harm| plan.without(&[*harm]).to_string()).collect();
     assert_eq!(
         simpler,
         [
-            "seed=7 3=lost 0:kill=57 0:kill=3&full=30+4 1:full=1+1",
             "seed=7 12=lost-done 0:kill=57 0:kill=3&full=30+4 1:full=1+1",
+            "seed=7 3=lost 0:kill=57 0:kill=3&full=30+4 1:full=1+1",
+            "seed=7 3=lost 12=lost-done 0:live 0:kill=3&full=30+4 1:full=1+1",
             "seed=7 3=lost 12=lost-done 0:kill=57 0:full=30+4 1:full=1+1",
             "seed=7 3=lost 12=lost-done 0:kill=57 0:kill=3 1:full=1+1",
-            "seed=7 3=lost 12=lost-done 0:live 0:kill=3&full=30+4 1:full=1+1",
             "seed=7 3=lost 12=lost-done 0:kill=57 0:kill=3&full=30+4",
         ]
     );
-    assert!(plan.simpler().iter().all(|simpler| simpler.weight() == plan.weight() - 1));
+    assert_eq!(plan.without(&harms), Plan::calm(7, 2));
 }
