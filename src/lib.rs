@@ -36,7 +36,9 @@ pub mod undo;
 
 pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
-pub use history::{Fate, Figures, History, HistoryError, PastOperation, RunSummary, UsedFile};
+pub use history::{
+    Fate, Figures, History, HistoryError, Moment, PastEvent, PastOperation, PastStep, Process, RunSummary, UsedFile,
+};
 pub use host::{
     BuildError, Cancel, Difference, Host, HostBuilder, Listing, Playbook, Replayed, Run, RunReport, RunStatus,
     TenantSummary, TenantsError, Undo, UndoError, UndoReport, UndoStep, UndoVerdict, Verdict,

@@ -139,6 +139,8 @@ pub(crate) struct RunsArguments {
 pub(crate) enum RunsCommand {
     /// List runs, the latest first
     List(RunsListArguments),
+    /// Show what a run did; with -v every operation and the fields that changed
+    Show(RunsShowArguments),
     /// Go on with a run that did not come to its end: what it has done is not done again
     Resume(ResumeArguments),
     /// Run a recorded run once more from its record alone, and say whether it comes to the same
@@ -207,6 +209,17 @@ pub(crate) struct RunsListArguments {
     /// At most so many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunsShowArguments {
+    /// The run's id, or enough of it to know it by
+    #[arg(value_name = "RUN")]
+    pub(crate) run: String,
+    /// Write it as one HTML page that needs nothing else; without a name to standard output
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "json")]
+    #[expect(clippy::option_option, reason = "not asked for, without a name, with one")]
+    pub(crate) html: Option<Option<PathBuf>>,
 }
 
 #[derive(Args, Debug)]

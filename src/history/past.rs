@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::Shortener;
 use crate::event::Step;
 use crate::operation::{Effect, Failure, FailureKind, Key, RecordedOperation, RecordedOutcome, Site};
+use crate::playbook::Diagnostic;
 use crate::store::{Ending, Entry, Journal, JournalError, Logged, RunRecord, RunState};
 
 /// What one run did, in the order in which it happened.
@@ -26,8 +28,8 @@ pub struct History {
     pub logs: Vec<PastLog>,
     /// The files of the project that were used.
     pub files: Vec<UsedFile>,
-    /// Where a changed playbook was accepted: the operations at which it showed.
-    pub accepted: Vec<(Timestamp, Key)>,
+    /// Where changes of the playbook were accepted.
+    pub accepted: Vec<Accepted>,
     /// The report with which it ended last.
     pub report: Option<Value>,
     /// The scripts it ran, with their places in the journal.
@@ -39,12 +41,16 @@ pub struct History {
 pub struct Process {
     /// The process, as a person would say it.
     pub name: String,
+    /// The place in the journal at which it begins.
+    pub sequence: u64,
     /// When it went to work.
     pub began: Timestamp,
     /// The last that is known of it.
     pub until: Timestamp,
     /// How it ended the run; `None` when it did not come to that.
     pub ending: Option<Ending>,
+    /// Whether it is the one before, which started the script again because changes of the playbook were accepted.
+    pub again: bool,
 }
 
 /// One attempt at an operation.
@@ -139,12 +145,25 @@ pub struct PastStep {
 pub struct PastLog {
     /// When.
     pub at: Timestamp,
+    /// Its place in the journal.
+    pub sequence: u64,
     /// `debug`, `info` or `warn`.
     pub level: String,
     /// The text.
     pub message: String,
     /// Where in the playbook.
     pub site: Option<Site>,
+}
+
+/// The playbook had changed, and that was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// When.
+    pub at: Timestamp,
+    /// Its place in the journal.
+    pub sequence: u64,
+    /// The operation at which it showed: its host call and all after it went on live.
+    pub key: Key,
 }
 
 /// A file that a run used.
@@ -330,6 +349,18 @@ impl History {
         tally
     }
 
+    /// Why it failed, when it did.
+    #[must_use]
+    pub fn error(&self) -> Option<Diagnostic> {
+        Diagnostic::deserialize(self.report.as_ref()?.get("error")?).ok()
+    }
+
+    /// How many processes went to work on it.
+    #[must_use]
+    pub fn process_count(&self) -> usize {
+        self.processes.iter().filter(|process| !process.again).count()
+    }
+
     /// How long processes were at work on it, without the time between them.
     #[must_use]
     pub fn at_work(&self) -> SignedDuration {
@@ -349,7 +380,12 @@ struct Reader {
 impl Reader {
     fn read(&mut self, Logged { sequence, at, entry }: Logged) {
         if let Entry::Began { process } = entry {
-            self.history.processes.push(Process { name: process, began: at, until: at, ending: None });
+            let before = self.history.processes.last();
+            let accepted = self.history.accepted.last().map_or(0, |accepted| accepted.sequence);
+            let again = before
+                .is_some_and(|before| before.name == process && before.ending.is_none() && before.sequence < accepted);
+            let began = Process { name: process, sequence, began: at, until: at, ending: None, again };
+            self.history.processes.push(began);
             self.told.begin();
             self.logged.begin();
             return;
@@ -414,7 +450,7 @@ impl Reader {
                     attempt.set_aside |=
                         attempt.key.call_key() == call || attempt.key.is_after(&call.branch, call.call);
                 }
-                self.history.accepted.push((at, key));
+                self.history.accepted.push(Accepted { at, sequence, key });
             }
             Entry::Step(step) => {
                 if self.told.is_new(&serde_json::to_string(&step).unwrap_or_default()) {
@@ -423,7 +459,7 @@ impl Reader {
             }
             Entry::Log { level, message, site } => {
                 if self.logged.is_new(&format!("{level} {site:?} {message}")) {
-                    self.history.logs.push(PastLog { at, level, message, site });
+                    self.history.logs.push(PastLog { at, sequence, level, message, site });
                 }
             }
             Entry::Ended { status, report } => {

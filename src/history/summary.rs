@@ -44,7 +44,7 @@ impl Figures {
             changes: history.changes().map(|step| step.change).collect(),
             requests: history.tally(),
             unsettled: history.unsettled().count(),
-            processes: history.processes.len(),
+            processes: history.process_count(),
             took: history.at_work(),
         }
     }

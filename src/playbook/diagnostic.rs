@@ -1,7 +1,7 @@
 //! What went wrong in a playbook, where, why, and what to do next.
 
 use rhai::{Dynamic, Engine, EvalAltResult, Position};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::branch::Stop;
 use super::header::HeaderError;
@@ -14,7 +14,7 @@ use crate::operation::{Failure, FailureKind, Site};
 pub(crate) const RUN_TIMEOUT: &str = "tenantry/run-timeout";
 
 /// A problem with its place in the playbook.
-#[derive(Clone, Debug, Serialize, thiserror::Error)]
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
 pub struct Diagnostic {
     /// What happened, in one sentence without a full stop.
@@ -41,7 +41,7 @@ pub struct Diagnostic {
 }
 
 /// A line of a playbook as it was when a run used it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedLine {
     /// The place.
     pub site: Site,
@@ -61,7 +61,7 @@ impl RecordedLine {
 }
 
 /// One call of the script's call stack.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
     /// The function called, or the file imported.
     pub function: String,

@@ -1,6 +1,8 @@
 //! What people see: steps, errors and tables as text for a terminal.
 
+mod run_html;
 mod run_json;
+mod run_text;
 mod step;
 mod style;
 mod table;
@@ -9,7 +11,9 @@ mod time;
 mod trouble;
 mod undo;
 
-pub(crate) use run_json::{milliseconds, run_json};
+pub(crate) use run_html::run_html;
+pub(crate) use run_json::{VERSION, history_json, milliseconds, run_json};
+pub(crate) use run_text::run_text;
 pub(crate) use step::{fields, step};
 pub(crate) use style::{Paint, Style};
 pub(crate) use table::{changes, fitted, table};

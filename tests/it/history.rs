@@ -174,5 +174,5 @@ async fn what_an_accepted_change_set_aside_is_marked() {
     let history = read(&folder).await;
     let set_aside: Vec<bool> = history.operations.iter().map(|attempt| attempt.set_aside).collect();
     assert_eq!(set_aside, [false, true, true, true, false]);
-    assert_eq!(history.accepted[0].1.to_string(), "1:c#0");
+    assert_eq!(history.accepted[0].key.to_string(), "1:c#0");
 }

@@ -6,6 +6,7 @@ mod cli_cases;
 mod cli_resume;
 mod cli_run;
 mod cli_runs;
+mod cli_runs_show;
 mod contract;
 mod damage;
 mod files_used;

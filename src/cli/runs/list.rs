@@ -9,9 +9,6 @@ use super::super::exit::Exit;
 use super::super::project::Stopped;
 use crate::report::{self, Trouble};
 
-/// The version of what `--json` prints: raised when a reader must change.
-const VERSION: u32 = 1;
-
 pub(super) async fn list(console: &Console, common: &Common, arguments: &RunsListArguments) -> Result<Exit, Stopped> {
     let host = super::host(common)?;
     let filter = RunFilter {
@@ -27,7 +24,7 @@ pub(super) async fn list(console: &Console, common: &Common, arguments: &RunsLis
     runs.truncate(limit);
     if common.json {
         let runs: Vec<Value> = runs.iter().map(as_json).collect();
-        console.json(&json!({ "version": VERSION, "runs": runs, "more": more }));
+        console.json(&json!({ "version": report::VERSION, "runs": runs, "more": more }));
     } else if runs.is_empty() {
         console.told("there are no runs yet");
     } else {

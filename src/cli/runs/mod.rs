@@ -3,6 +3,7 @@
 mod list;
 mod replay;
 mod resume;
+mod show;
 mod undo;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub(crate) async fn runs(console: &Arc<Console>, common: &Common, arguments: &Ru
         RunsCommand::Replay { run } => replay::replay(console, common, run).await,
         RunsCommand::Resume(arguments) => resume::resume(console, common, arguments).await,
         RunsCommand::Undo(arguments) => undo::undo(console, common, arguments).await,
+        RunsCommand::Show(arguments) => show::show(console, common, arguments).await,
     };
     done.unwrap_or_else(|(troubles, exit)| {
         if common.json {
@@ -38,5 +40,5 @@ fn host(common: &Common) -> Result<Host, Stopped> {
 
 fn stopped(error: &HistoryError) -> Stopped {
     let trouble = Trouble::new(error.to_string());
-    (vec![error.hint().into_iter().fold(trouble, Trouble::help)], Exit::Failed)
+    (vec![error.hint().into_iter().fold(trouble, Trouble::help)], Exit::Configuration)
 }

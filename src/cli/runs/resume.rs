@@ -17,10 +17,7 @@ pub(super) async fn resume(
     arguments: &ResumeArguments,
 ) -> Result<Exit, Stopped> {
     let (host, _) = project::host(common, |builder| builder.new_registry(arguments.new_registry))?;
-    let record = host.run_record(&arguments.run).await.map_err(|error| {
-        let (troubles, _) = super::stopped(&error);
-        (troubles, Exit::Configuration)
-    })?;
+    let record = host.run_record(&arguments.run).await.map_err(|error| super::stopped(&error))?;
     let opening = record.opening;
     if let Some(target) = common.target.as_ref().filter(|target| **target != opening.target) {
         let title = format!("run {} worked on target `{}`, not on `{target}`", opening.id, opening.target);
