@@ -48,7 +48,10 @@ pub use operation::{Failure, FailureKind, Site};
 pub use playbook::{Diagnostic, MeteredAllocator};
 pub use project::{Customer, InputError, Problem, Project, SETTINGS_FILE};
 pub use sandbox::{OpenError as SandboxError, Sandbox, Settings as SandboxSettings, listen as listen_for_sandbox};
-pub use store::{Ending, Environment, Intent, RunFilter, RunKind, RunRecord, RunState, Tenant};
+pub use store::{
+    Ending, Environment, Finding, Gravity, Health, Intent, RunFilter, RunKind, RunRecord, RunState, State, StateError,
+    Tenant,
+};
 
 /// Its Rust is compiled like any other example.
 #[cfg(doctest)]

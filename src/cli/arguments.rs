@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Runs(RunsArguments),
     /// Serve a simulated Qlik Cloud over HTTP on this machine until Ctrl-C
     Sandbox(SandboxArguments),
+    /// Look after the state file: the registry of tenants and the journal of runs
+    State(StateArguments),
     /// Show the tenants in the registry, or enter one by hand
     Tenants(TenantsArguments),
 }
@@ -242,6 +244,19 @@ pub(crate) struct SandboxArguments {
     /// The licence key that creates tenants. The variable keeps it out of the process list
     #[arg(long, value_name = "TEXT", env = "TENANTRY_SANDBOX_LICENSE_KEY", hide_env_values = true)]
     pub(crate) license_key: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct StateArguments {
+    #[command(subcommand)]
+    pub(crate) command: StateCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StateCommand {
+    /// Look whether everything in it is as it was written, and whether somebody has something to find out
+    Check,
 }
 
 #[derive(Args, Debug)]

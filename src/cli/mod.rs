@@ -12,6 +12,7 @@ mod project;
 mod run;
 mod runs;
 mod sandbox;
+mod state;
 mod tenants;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -52,6 +53,7 @@ fn command(arguments: Arguments) -> Exit {
                 Command::Run(arguments) => run::run(&console, common, arguments).await,
                 Command::Runs(arguments) => runs::runs(&console, common, arguments).await,
                 Command::Sandbox(arguments) => sandbox::sandbox(&console, common, arguments).await,
+                Command::State(arguments) => state::state(&console, common, arguments),
                 Command::Tenants(arguments) => tenants::tenants(&console, common, arguments).await,
             }
         })

@@ -1,4 +1,4 @@
-//! What every command does first: the project is found, and a host is built on it.
+//! What every command does first: the project is found, and most build a host on it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::report::Trouble;
 pub(crate) type Stopped = (Vec<Trouble>, Exit);
 
 /// The project that the command line means.
-fn find(common: &Common) -> Result<Project, Stopped> {
+pub(crate) fn find(common: &Common) -> Result<Project, Stopped> {
     let found = match &common.project {
         Some(folder) if !folder.is_dir() => {
             let trouble = Trouble::new(format!("there is no folder {}", folder.display()))

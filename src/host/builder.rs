@@ -169,7 +169,7 @@ impl HostBuilder {
         let vault = self.vault.unwrap_or_else(|| project.vault(environment));
         let state = match self.state {
             Some(state) => state,
-            None => State::open(&project.state_folder().join("state.db"), Arc::clone(&clock))?,
+            None => State::open(&project.state_file(), Arc::clone(&clock))?,
         };
         let mut locals = LocalOperations::standard(Arc::clone(&clock), random.clone(), vault.clone());
         for operation in self.operations {

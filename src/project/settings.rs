@@ -101,6 +101,12 @@ impl Project {
         self.state.clone().unwrap_or_else(|| within(&self.root, ".tenantry"))
     }
 
+    /// The state file in that folder: the registry and the journal.
+    #[must_use]
+    pub fn state_file(&self) -> PathBuf {
+        self.state_folder().join("state.db")
+    }
+
     /// The same project with its state in another folder.
     #[must_use]
     pub fn state_in(mut self, folder: impl Into<PathBuf>) -> Self {

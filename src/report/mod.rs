@@ -17,7 +17,7 @@ pub(crate) use run_text::run_text;
 pub(crate) use step::{fields, step};
 pub(crate) use style::{Paint, Style};
 pub(crate) use table::{changes, fitted, table};
-pub(crate) use text::clean_line;
+pub(crate) use text::{clean_line, count, size};
 pub(crate) use time::{moment, span};
 pub(crate) use trouble::Trouble;
 pub(crate) use undo::{undo_steps, undo_sum};

@@ -149,7 +149,7 @@ fn seal_row(
     totals::change(connection, table, organization, None, Some(seal))
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     query: &str,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
@@ -244,7 +244,8 @@ fn check_rows(connection: &Connection) -> rusqlite::Result<()> {
     check_table(connection, LeaseRow::TABLE, leases.iter().map(|row| ("", row.seal())))
 }
 
-fn check_table<'r>(
+/// Makes sure that these seals are all that a table should have, part by part.
+pub(super) fn check_table<'r>(
     connection: &Connection,
     table: &str,
     rows: impl Iterator<Item = (&'r str, Seal)>,

@@ -103,10 +103,10 @@ impl Leases {
 
 /// A row of `leases`.
 pub(super) struct LeaseRow {
-    name: String,
-    run: String,
+    pub(super) name: String,
+    pub(super) run: String,
     since: String,
-    holder: String,
+    pub(super) holder: String,
 }
 
 impl LeaseRow {

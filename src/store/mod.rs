@@ -3,6 +3,7 @@
 //!
 //! Everything here is durable before it is answered: written, synced, renamed into place and the folder synced.
 
+mod care;
 mod certificate;
 mod commit;
 mod durable;
@@ -27,6 +28,7 @@ pub(crate) use registry::unsettled_hint;
 pub(crate) use source::blocking;
 pub(crate) use vault::plain_name;
 
+pub use care::{Counts, Finding, Gravity, Health};
 pub use commit::{CommitHook, Verdict};
 pub use fingerprint::Fingerprints;
 pub use format::FORMAT;

@@ -229,6 +229,11 @@ impl State {
         self.0.database.read(look).map_err(|stopped| self.stopped(stopped).into())
     }
 
+    /// An error of the database, as one of the state file.
+    pub(super) fn error(&self, error: rusqlite::Error) -> StateError {
+        sort(&self.0.path, error)
+    }
+
     fn stopped(&self, stopped: Stopped) -> StateError {
         match stopped {
             Stopped::Database(error) => sort(&self.0.path, error),

@@ -7,6 +7,7 @@ mod cli_resume;
 mod cli_run;
 mod cli_runs;
 mod cli_runs_show;
+mod cli_state;
 mod contract;
 mod damage;
 mod files_used;

@@ -254,14 +254,7 @@ impl Journal {
         let Some((run, texts, last)) = self.read_texts(id)? else {
             return Err(JournalError::Unknown { id: id.to_owned(), nearest: None });
         };
-        let mut entries = Vec::with_capacity(texts.len());
-        for (sequence, at, text) in texts {
-            let damaged = |why: String| JournalError::Damaged { run: id.to_owned(), sequence, why };
-            let entry = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-            let at = Timestamp::from_microsecond(at).map_err(|error| damaged(error.to_string()))?;
-            entries.push(Logged { sequence, at, entry });
-        }
-        Ok((entries, run, last))
+        Ok((parsed(id, texts)?, run, last))
     }
 
     /// The texts of all entries of the run of exactly this id, found to be what was written; its number, and the seal of
@@ -303,8 +296,30 @@ fn checked(run: &RunRow, rows: Vec<Raw>, head: Option<Head>) -> Result<(Vec<Text
     Ok((texts, before))
 }
 
+/// What these texts of a run's entries say.
+fn parsed(id: &str, texts: Vec<Text>) -> Result<Vec<Logged>, JournalError> {
+    let parse = |(sequence, at, text): Text| {
+        let damaged = |why: String| JournalError::Damaged { run: id.to_owned(), sequence, why };
+        let entry = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        let at = Timestamp::from_microsecond(at).map_err(|error| damaged(error.to_string()))?;
+        Ok(Logged { sequence, at, entry })
+    };
+    texts.into_iter().map(parse).collect()
+}
+
+/// The texts of a run's entries, for whoever looks at the whole file; damage is an error of the look.
+pub(super) fn log_texts(connection: &Connection, run: &RunRow) -> rusqlite::Result<Vec<Text>> {
+    let (rows, head) = (raw_entries(connection, run.number)?, head(connection, run.number)?);
+    checked(run, rows, head).map(|(texts, _)| texts).map_err(|error| seal::damage(error.to_string()))
+}
+
+/// A run's entries, in the same way.
+pub(super) fn read_log(connection: &Connection, run: &RunRow) -> rusqlite::Result<Vec<Logged>> {
+    parsed(&run.id, log_texts(connection, run)?).map_err(|error| seal::damage(error.to_string()))
+}
+
 /// Sequence, time and text of an entry.
-type Text = (u64, i64, Vec<u8>);
+pub(super) type Text = (u64, i64, Vec<u8>);
 
 /// Sequence, time, body and seal of an entry.
 type Raw = (u64, i64, Vec<u8>, Vec<u8>);
@@ -336,7 +351,7 @@ pub(crate) fn content_digest(content: &[u8]) -> String {
     hex(&sha2::Sha256::digest(content))
 }
 
-fn unhex(text: &str) -> Option<[u8; 32]> {
+pub(super) fn unhex(text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;

@@ -26,7 +26,7 @@ pub(in crate::store) struct RunRow {
 }
 
 /// The status of a run that has not ended.
-pub(super) const OPEN: &str = "open";
+pub(in crate::store) const OPEN: &str = "open";
 
 impl RunRow {
     pub(in crate::store) const TABLE: &str = "runs";

@@ -10,7 +10,7 @@ use tenantry::event::{Change, FieldChange, Step};
 use tenantry::operation::{
     Body, Call, Effect, Failure, Host, Key, Operation, Outcome, Payload, RecordedOperation, Request, Response, Site,
 };
-use tenantry::store::{Ending, Entry, Opening, RunKind, RunLog, State};
+use tenantry::store::{Ending, Entry, Opening, Registry, RunKind, RunLog, State};
 use tenantry::surroundings::Clock;
 
 use super::command_line::Folder;
@@ -77,6 +77,16 @@ impl Past {
     pub(crate) fn at(&self, milliseconds: i64) -> &Self {
         self.clock.at(milliseconds);
         self
+    }
+
+    /// The registry of the same state.
+    pub(crate) fn registry(&self) -> Registry {
+        self.state.registry()
+    }
+
+    /// A lease that is not given back before this process ends.
+    pub(crate) async fn lease(&self, name: &str, run: &str) {
+        std::mem::forget(self.state.leases().take(name, run).await.unwrap());
     }
 
     /// Begins a run.

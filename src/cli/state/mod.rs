@@ -1,0 +1,46 @@
+//! `tenantry state`: looking after the state file.
+
+mod check;
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tenantry::StateError;
+
+use super::arguments::{Common, StateArguments, StateCommand};
+use super::console::Console;
+use super::exit::Exit;
+use super::project::{self, Stopped};
+use crate::report::Trouble;
+
+/// The version of what `--json` prints: raised when a reader must change.
+const VERSION: u32 = 1;
+
+pub(crate) fn state(console: &Console, common: &Common, arguments: &StateArguments) -> Exit {
+    let done = match &arguments.command {
+        StateCommand::Check => check::check(console, common),
+    };
+    done.unwrap_or_else(|(troubles, exit)| {
+        if common.json {
+            console.json(&json!({ "errors": troubles }));
+        }
+        console.troubles(troubles);
+        exit
+    })
+}
+
+/// The project's state file, which is there.
+fn file(common: &Common) -> Result<PathBuf, Stopped> {
+    let path = project::find(common)?.state_file();
+    if path.exists() {
+        return Ok(path);
+    }
+    let trouble = Trouble::new(format!("there is no state file {}", path.display()))
+        .help("the first run in a project makes it; --project names another project");
+    Err((vec![trouble], Exit::Configuration))
+}
+
+fn stopped(error: &StateError) -> Stopped {
+    let trouble = Trouble::new(error.to_string());
+    (vec![error.hint().into_iter().fold(trouble, Trouble::help)], Exit::Configuration)
+}

@@ -1,0 +1,178 @@
+//! Looking after the state file from the command line.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+use tenantry::operation::{Effect, Failure, FailureKind};
+use tenantry::store::{Ending, RunKind, Tenant};
+
+use crate::support::command_line::{Ended, Folder};
+use crate::support::past::{Past, opening};
+
+const PLAYBOOK: &str = "let tenant = tenants::ensure(customer);\n";
+const SITE: &str = "playbooks/onboard.rhai:1:14";
+
+fn customer(code: &str) -> Value {
+    json!({ "code": code, "name": "Harbour Logistics" })
+}
+
+fn state_file(folder: &Folder) -> PathBuf {
+    folder.path().join(".tenantry/state.db")
+}
+
+fn sql(folder: &Folder, statement: &str) {
+    let connection = rusqlite::Connection::open(state_file(folder)).unwrap();
+    assert!(connection.execute(statement, []).unwrap() > 0, "{statement} changes something");
+}
+
+fn tenant(customer: &str, run: &str) -> Tenant {
+    Tenant {
+        customer: customer.to_owned(),
+        id: format!("id-{customer}"),
+        hostname: format!("{customer}.eu.qlikcloud.com"),
+        alias: None,
+        region: "eu".to_owned(),
+        name: Some("Harbour".to_owned()),
+        status: "active".to_owned(),
+        created_by_run: Some(run.to_owned()),
+    }
+}
+
+/// A project whose state has all kinds of things in it that have no end yet.
+async fn unfinished() -> Folder {
+    let folder = Folder::empty();
+    let past = Past::of(&folder);
+    let registry = past.registry();
+    past.at(0).ended(opening("run-1", customer("hb")), 3, Ending::Succeeded).await;
+    registry.adopt("org-1", &tenant("hb", "run-1")).unwrap();
+    registry.adopt("org-1", &tenant("old", "run-of-another-time")).unwrap();
+
+    let run = past.at(1_000).begin(opening("run-2", customer("fw"))).await;
+    run.file("playbooks/onboard.rhai", PLAYBOOK);
+    run.asks("0:createTenant#0", Effect::Create, "POST /api/v1/tenants", "tenant of fw", SITE, json!({}));
+    registry.begin_create("org-1", "fw", "run-2", "0:createTenant#0", "ab12").unwrap();
+    run.dies().await;
+
+    let run = past.at(2_000).begin(opening("run-3", customer("nw"))).await;
+    run.asks("1:createSpace#0", Effect::Create, "POST /api/v1/spaces", "space \"Desk\"", SITE, json!({}));
+    run.answers("1:createSpace#0", 201, json!({ "id": "s1" }));
+    run.asks("2:createSpace#0", Effect::Create, "POST /api/v1/spaces", "space \"Attic\"", SITE, json!({}));
+    run.fails("2:createSpace#0", Failure::new(FailureKind::Unknown, "tenantry/unsettled", "no answer came"));
+    run.asks("3:createGroup#0", Effect::Create, "POST /api/v1/groups", "group \"Readers\"", SITE, json!({}));
+    run.fails("3:createGroup#0", Failure::new(FailureKind::Unknown, "tenantry/unsettled", "no answer came"));
+    run.settles("3:createGroup#0", None, "a look-up");
+    run.end(Ending::Failed).await;
+
+    // One that another took the place of, and an undo.
+    past.at(3_000).begin(opening("run-4", customer("ea"))).await.dies().await;
+    let mut undo = opening("run-5", customer("ea"));
+    undo.kind = RunKind::Undo("run-4".to_owned());
+    past.at(4_000).begin(undo).await.dies().await;
+    folder
+}
+
+#[tokio::test]
+async fn a_check_tells_what_is_open_and_what_to_do() {
+    let folder = unfinished().await;
+    // A lease of a process that was killed.
+    let past = Past::of(&folder);
+    past.lease("customer:org-1/fw", "run-2").await;
+    std::fs::remove_dir_all(folder.path().join(".tenantry/holders")).unwrap();
+    sql(
+        &folder,
+        "INSERT INTO contents (digest, bytes) VALUES (x'2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae', CAST('pfoo' AS BLOB))",
+    );
+    sql(&folder, "INSERT INTO entries (run, sequence, at, body, seal) VALUES (99, 0, 0, x'', x'')");
+    let ended = folder.run("state check");
+    assert_eq!(ended.code, Some(0), "nothing is damaged: {ended:?}");
+    insta::assert_snapshot!(shown(&ended));
+    let told = folder.run("state check --json").json();
+    insta::assert_snapshot!(serde_json::to_string_pretty(&without_sizes(told)).unwrap());
+}
+
+/// What the size of a database comes to is its own business.
+fn shown(ended: &Ended) -> String {
+    let out = regex::Regex::new(r", \d+ KB\n").unwrap().replace(&ended.out, ", [SIZE]\n").into_owned();
+    format!("[exit {}]\n[stdout]\n{out}[stderr]\n{}", ended.code.unwrap(), ended.error)
+}
+
+fn without_sizes(mut told: Value) -> Value {
+    assert!(told["counts"]["bytes"].as_u64().unwrap() > 4_096);
+    told["counts"]["bytes"] = json!("[SIZE]");
+    told
+}
+
+#[tokio::test]
+async fn what_is_in_progress_is_no_finding() {
+    let folder = Folder::empty();
+    let past = Past::of(&folder);
+    let run = past.begin(opening("run-1", customer("hb"))).await;
+    past.lease("customer:org-1/hb", "run-1").await;
+    past.registry().begin_create("org-1", "hb", "run-1", "0:createTenant#0", "ab12").unwrap();
+    run.asks("0:createTenant#0", Effect::Create, "POST /api/v1/tenants", "tenant of hb", SITE, json!({}));
+    run.dies().await;
+    // Its process is this one, which lives.
+    let told = folder.run("state check --json").json();
+    assert_eq!((&told["findings"], &told["whole"]), (&json!([]), &json!(true)));
+}
+
+#[tokio::test]
+async fn every_kind_of_damage_is_found_and_told() {
+    let damages = [
+        ("DELETE FROM entries WHERE run = 3 AND sequence = 2", "the journal of run run-3 is damaged at entry 2"),
+        (
+            "UPDATE entries SET at = at + 1 WHERE run = 1 AND sequence = 1",
+            "the journal of run run-1 is damaged at entry 1",
+        ),
+        ("DELETE FROM entries WHERE run = 1 AND sequence > 5", "the log does not end as it was written"),
+        ("DELETE FROM heads WHERE run = 2", "the log does not end as it was written"),
+        ("DELETE FROM runs WHERE number = 3", "runs should have 5 rows and has 4 that are right"),
+        (
+            "UPDATE runs SET status = 'succeeded' WHERE number = 2",
+            "the row of run run-2 in runs is not what was written",
+        ),
+        (
+            "UPDATE latest SET run = 'run-4' WHERE run = 'run-5'",
+            "a run of playbooks/onboard.rhai for customer `ea` is missing",
+        ),
+        ("DELETE FROM contents", "the file playbooks/onboard.rhai, as run run-2 used it, is missing"),
+        ("UPDATE contents SET bytes = x'70'", "is not what was written"),
+        ("UPDATE tenants SET status = 'disabled' WHERE customer = 'hb'", "the row of customer `hb` in tenants"),
+        ("DELETE FROM intents", "intents of `org-1` should have 1 rows and has 0"),
+    ];
+    let mut screens = String::new();
+    for (damage, told) in damages {
+        let folder = unfinished().await;
+        sql(&folder, damage);
+        let ended = folder.run("state check");
+        assert_eq!(ended.code, Some(1), "{damage}: {ended:?}");
+        assert!(ended.out.starts_with(".tenantry/state.db is DAMAGED"), "{}", ended.out);
+        assert!(ended.error.contains(told), "{damage}: {}", ended.error);
+        assert!(ended.error.contains("restore the state file from a backup"), "{damage}: {}", ended.error);
+        let json = folder.run("state check --json");
+        assert_eq!((json.code, &json.json()["whole"]), (Some(1), &json!(false)), "{damage}");
+        assert_eq!(json.json()["findings"][0]["finding"], "damage", "the gravest comes first");
+        screens = shown(&ended);
+    }
+    insta::assert_snapshot!(screens);
+}
+
+#[tokio::test]
+async fn pages_that_are_no_longer_what_they_were_are_found() {
+    let folder = unfinished().await;
+    let connection = rusqlite::Connection::open(state_file(&folder)).unwrap();
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let mut bytes = std::fs::read(state_file(&folder)).unwrap();
+    // The page of an index of the runs.
+    let root: usize = connection
+        .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'runs_by_customer'", [], |row| row.get::<_, i64>(0))
+        .unwrap()
+        .try_into()
+        .unwrap();
+    drop(connection);
+    bytes[(root - 1) * 4096 + 3] ^= 0x40;
+    std::fs::write(state_file(&folder), &bytes).unwrap();
+    let ended = folder.run("state check");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    insta::assert_snapshot!(shown(&ended));
+}
