@@ -257,6 +257,12 @@ pub(crate) struct StateArguments {
 pub(crate) enum StateCommand {
     /// Look whether everything in it is as it was written, and whether somebody has something to find out
     Check,
+    /// Copy it, also while runs are at work, into a file that can take its place
+    Backup {
+        /// The file to make; one that exists stays untouched
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]

@@ -56,7 +56,20 @@ pub(crate) fn create_new(path: &Path, content: &[u8]) -> io::Result<bool> {
     }
 }
 
-fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
+/// Gives a file that was written beside `path` that name, unless there is one: then `false`, and that one stays untouched.
+pub(super) fn name_new(waiting: &Path, path: &Path) -> io::Result<bool> {
+    match fs::hard_link(waiting, path) {
+        Ok(()) => drop(fs::remove_file(waiting)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(_) if path.exists() => return Ok(false),
+        // A file system without hard links.
+        Err(_) => fs::rename(waiting, path)?,
+    }
+    sync_folder(path).map(|()| true)
+}
+
+/// Writes a file that only its owner may read, to be given the name `path` once it is whole.
+pub(super) fn write_beside(path: &Path, content: &[u8]) -> io::Result<PathBuf> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_string_lossy();
     let count = COUNTER.fetch_add(1, Ordering::Relaxed);

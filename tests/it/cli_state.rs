@@ -176,3 +176,31 @@ async fn pages_that_are_no_longer_what_they_were_are_found() {
     assert_eq!(ended.code, Some(1), "{ended:?}");
     insta::assert_snapshot!(shown(&ended));
 }
+
+#[tokio::test]
+async fn a_backup_is_made_while_a_run_is_at_work() {
+    let folder = unfinished().await;
+    let past = Past::of(&folder);
+    let run = past.at(5_000).begin(opening("run-6", customer("hb"))).await;
+    run.dies().await;
+    let ended = folder.run("state backup copies.db");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{ended:?}");
+    assert!(
+        ended.error.starts_with("copies.db has everything: 2 tenants, 6 runs with 25 entries, 1 file, "),
+        "{ended:?}"
+    );
+    let told = folder.run("state backup other.db --json").json();
+    assert_eq!((&told["file"], &told["counts"]["runs"]), (&json!("other.db"), &json!(6)));
+
+    let again = folder.run("state backup copies.db");
+    assert_eq!((again.code, again.out.as_str()), (Some(4), ""));
+    insta::assert_snapshot!(again.error);
+
+    // It takes the place of the one it was made of.
+    let restored = Folder::empty();
+    std::fs::create_dir(restored.path().join(".tenantry")).unwrap();
+    std::fs::rename(folder.path().join("copies.db"), state_file(&restored)).unwrap();
+    assert_eq!(restored.run("state check").code, Some(0));
+    let listed = restored.run("runs list --json").json();
+    assert_eq!((&listed["runs"][0]["id"], &listed["runs"][0]["status"]), (&json!("run-6"), &json!("interrupted")));
+}

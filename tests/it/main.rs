@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod any_input;
+mod care;
 mod cli_cases;
 mod cli_resume;
 mod cli_run;

@@ -11,14 +11,14 @@ use super::super::arguments::Common;
 use super::super::console::Console;
 use super::super::exit::Exit;
 use super::super::project::Stopped;
-use crate::report::{self, Trouble, count};
+use crate::report::{self, Trouble};
 
 pub(super) fn check(console: &Console, common: &Common) -> Result<Exit, Stopped> {
     let path = super::file(common)?;
     console.progress("looking the state file over".to_owned());
     let looked = State::check_file(&path, Arc::new(SystemClock::default()));
     console.end_progress();
-    let health = looked.map_err(|error| super::stopped(&error))?;
+    let health = looked.map_err(|error| super::stopped(error.into()))?;
     if common.json {
         console.json(&as_json(&path, &health));
     } else {
@@ -32,16 +32,7 @@ pub(super) fn check(console: &Console, common: &Common) -> Result<Exit, Stopped>
 
 fn summary(path: &Path, health: &Health) -> String {
     let state = if health.is_whole() { "as it was written" } else { "DAMAGED" };
-    let counts = health.counts.as_ref().map(|counts| {
-        format!(
-            ": {}, {} with {} entries, {}, {}",
-            count(counts.tenants, "tenant"),
-            count(counts.runs, "run"),
-            counts.entries,
-            count(counts.files, "file"),
-            report::size(counts.bytes),
-        )
-    });
+    let counts = health.counts.as_ref().map(|counts| format!(": {}", super::contents(counts)));
     format!("{} is {state}{}", path.display(), counts.unwrap_or_default())
 }
 

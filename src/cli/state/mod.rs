@@ -1,23 +1,27 @@
 //! `tenantry state`: looking after the state file.
 
+mod backup;
 mod check;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
-use tenantry::StateError;
+use tenantry::surroundings::SystemClock;
+use tenantry::{CareError, Counts, State};
 
 use super::arguments::{Common, StateArguments, StateCommand};
 use super::console::Console;
 use super::exit::Exit;
 use super::project::{self, Stopped};
-use crate::report::Trouble;
+use crate::report::{self, Trouble, count};
 
 /// The version of what `--json` prints: raised when a reader must change.
 const VERSION: u32 = 1;
 
 pub(crate) fn state(console: &Console, common: &Common, arguments: &StateArguments) -> Exit {
     let done = match &arguments.command {
+        StateCommand::Backup { file } => backup::backup(console, common, file),
         StateCommand::Check => check::check(console, common),
     };
     done.unwrap_or_else(|(troubles, exit)| {
@@ -40,7 +44,25 @@ fn file(common: &Common) -> Result<PathBuf, Stopped> {
     Err((vec![trouble], Exit::Configuration))
 }
 
-fn stopped(error: &StateError) -> Stopped {
+/// The project's state, opened.
+fn open(common: &Common) -> Result<State, Stopped> {
+    State::open(&file(common)?, Arc::new(SystemClock::default())).map_err(|error| stopped(error.into()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn stopped(error: CareError) -> Stopped {
     let trouble = Trouble::new(error.to_string());
     (vec![error.hint().into_iter().fold(trouble, Trouble::help)], Exit::Configuration)
+}
+
+/// What a state holds, in a few words.
+fn contents(counts: &Counts) -> String {
+    format!(
+        "{}, {} with {} entries, {}, {}",
+        count(counts.tenants, "tenant"),
+        count(counts.runs, "run"),
+        counts.entries,
+        count(counts.files, "file"),
+        report::size(counts.bytes)
+    )
 }

@@ -1,12 +1,15 @@
 //! The long life of a state file: looking it over, copying it, moving it, and taking old runs out.
 
+mod backup;
 mod check;
+mod error;
 mod health;
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use error::CareError;
 pub use health::{Counts, Finding, Gravity, Health};
 
 use super::{State, StateError};
