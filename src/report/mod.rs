@@ -1,5 +1,6 @@
 //! What people see: steps, errors and tables as text for a terminal.
 
+mod place;
 mod run_html;
 mod run_json;
 mod run_text;

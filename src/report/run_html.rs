@@ -11,6 +11,7 @@ use tenantry::{Change, Ending, Fate, History, PastEvent, PastOperation, Process,
 
 use super::run_json::masked;
 use super::run_text::{next, took};
+use super::step::word;
 use super::table::changes;
 use super::text::clean;
 use super::time::{moment, span};
@@ -288,18 +289,6 @@ fn mark(history: &History, attempt: &PastOperation, process: &Process, scale: &S
         "sign": sign,
         "title": title,
     })
-}
-
-fn word(change: Change) -> &'static str {
-    match change {
-        Change::Created => "created",
-        Change::Updated => "updated",
-        Change::Deleted => "deleted",
-        Change::Replaced => "replaced",
-        Change::Unchanged => "unchanged",
-        Change::Acted => "done",
-        Change::Verified => "verified",
-    }
 }
 
 fn steps(history: &History) -> Vec<Value> {

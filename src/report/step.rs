@@ -15,15 +15,15 @@ const VALUE: usize = 60;
 
 /// The line of a step: `hb  created    space "Staging"`, where `hb  ` is the prefix.
 pub(crate) fn step(prefix: &str, step: &Step, style: Style) -> String {
-    let (word, paint) = match step.change {
-        Change::Created => ("created", Paint::Green),
-        Change::Updated => ("updated", Paint::Yellow),
-        Change::Deleted => ("deleted", Paint::Red),
-        Change::Replaced => ("replaced", Paint::Magenta),
-        Change::Unchanged => ("unchanged", Paint::Dim),
-        Change::Acted => ("done", Paint::Cyan),
-        Change::Verified => ("verified", Paint::Dim),
+    let paint = match step.change {
+        Change::Created => Paint::Green,
+        Change::Updated => Paint::Yellow,
+        Change::Deleted => Paint::Red,
+        Change::Replaced => Paint::Magenta,
+        Change::Acted => Paint::Cyan,
+        Change::Unchanged | Change::Verified => Paint::Dim,
     };
+    let word = word(step.change);
     let subject = clean_line(&step.subject);
     if step.change.is_write() {
         let named = match step.change {
@@ -34,6 +34,19 @@ pub(crate) fn step(prefix: &str, step: &Step, style: Style) -> String {
         return format!("{}{word}  {subject}{named}", style.paint(Paint::Dim, prefix));
     }
     style.paint(paint, &format!("{prefix}{word:WIDEST$}  {subject}"))
+}
+
+/// What a step did, in a word.
+pub(super) fn word(change: Change) -> &'static str {
+    match change {
+        Change::Created => "created",
+        Change::Updated => "updated",
+        Change::Deleted => "deleted",
+        Change::Replaced => "replaced",
+        Change::Unchanged => "unchanged",
+        Change::Acted => "done",
+        Change::Verified => "verified",
+    }
 }
 
 /// The fields that a step changed, by name: the first few.

@@ -4,11 +4,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use tenantry::{Diagnostic, Failure, Problem};
 
+use super::place::Place;
 use super::style::{Paint, Style};
-use super::text::{clean, clean_line};
-
-/// Longer source lines are shown in part.
-const LINE: usize = 120;
+use super::text::clean;
 
 /// The label of a trace id.
 const TRACE: &str = "trace";
@@ -40,18 +38,6 @@ pub(crate) struct Trouble {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     notes: Vec<(String, String)>,
     help: Vec<String>,
-}
-
-/// Where it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Place {
-    file: String,
-    line: usize,
-    column: usize,
-    /// How many characters are meant.
-    width: usize,
-    /// The line itself.
-    text: Option<String>,
 }
 
 impl Trouble {
@@ -243,30 +229,5 @@ impl From<&tenantry::BuildError> for Trouble {
             source = inner.source();
         }
         trouble
-    }
-}
-
-impl Place {
-    fn show(&self, screen: &mut String, arrow: &str, after: &str, style: Style) {
-        let dim = |text: &str| style.paint(Paint::Cyan, text);
-        let number = self.line.to_string();
-        let gutter = " ".repeat(number.len());
-        let Self { file, line, column, .. } = self;
-        let _ = write!(screen, "\n{gutter}{} {}:{line}:{column}{after}", dim(arrow), clean_line(file));
-        let Some(text) = &self.text else { return };
-        let (text, before, width) = self.cut(text);
-        let _ = write!(screen, "\n{gutter} {}\n{} {} {text}", dim("|"), dim(&number), dim("|"));
-        let carets = style.paint(Paint::BoldRed, &"^".repeat(width));
-        let _ = write!(screen, "\n{gutter} {} {}{carets}", dim("|"), " ".repeat(before));
-    }
-
-    /// The part of the line that is shown, and where in it the marks stand.
-    fn cut(&self, text: &str) -> (String, usize, usize) {
-        let start = self.column.saturating_sub(1);
-        let skipped = if start + 20 > LINE { start.saturating_sub(20) } else { 0 };
-        let shown: String = clean_line(text).chars().skip(skipped).take(LINE).collect();
-        let before = start - skipped;
-        let width = self.width.min(shown.chars().count().saturating_sub(before)).max(1);
-        (shown.trim_end().to_owned(), before, width)
     }
 }
