@@ -7,6 +7,7 @@ mod earlier;
 mod lane;
 mod open_log;
 mod past;
+mod recorded_run;
 mod replay;
 mod report;
 mod resume;

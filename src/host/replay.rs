@@ -1,22 +1,20 @@
 //! A run once more, from its record alone: no network, no project, no secret.
 
 use std::collections::{HashSet, VecDeque};
-use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Host;
 use super::drive::{Counts, Driven};
 use super::earlier::Earlier;
+use super::recorded_run::{RecordedRun, answer, last_began};
 use super::report::RunReport;
-use super::{Host, builder};
 use crate::event::Step;
-use crate::interpreter::{BORROWED, Interpreter as _, Permitted, Record, Replay};
-use crate::operation::{Failure, FailureKind, Key, Operation, Outcome, Written};
-use crate::playbook::{Diagnostic, Playbook, Runtime, Session, Start, Told};
-use crate::store::{Entry, Journal, Logged, RunKind, RunRecord};
+use crate::interpreter::{BORROWED, Permitted, Replay};
+use crate::operation::{Failure, FailureKind, Key, Operation, Outcome};
+use crate::playbook::{Diagnostic, Session, Told};
+use crate::store::{Entry, Logged, RunRecord};
 
 /// What came of a replay.
 #[derive(Clone, Debug, Serialize)]
@@ -73,68 +71,11 @@ impl Host {
 }
 
 fn replay(host: &Host, id: &str) -> Result<Replayed, Diagnostic> {
-    let failed = |failure: Failure| Diagnostic::of_failure(&failure);
-    let journal = host.0.state.journal();
-    let record = journal.run(id).map_err(|error| failed(error.into()))?;
-    if let RunKind::Undo(of) = &record.opening.kind {
-        let title = format!("run {} takes back run {of}: it has no playbook to replay", record.opening.id);
-        return Err(failed(Failure::new(FailureKind::Denied, "tenantry/run-kind", title)));
-    }
-    let entries = journal.entries(&record.opening.id).map_err(|error| failed(error.into()))?;
-    let earlier = Earlier::up_to_now(&entries);
-    let folder = Folder::new(host, &record.opening.id)?;
-    folder.fill(&journal, &earlier)?;
-    let passed = Pass::go(host, &record, &earlier, written_before(&entries), &folder.0)?;
-    Ok(passed.compared(&record, &entries, &earlier))
-}
-
-/// A folder for the files of a run, gone when this is dropped.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(host: &Host, run: &str) -> Result<Self, Diagnostic> {
-        let place = host.0.project.state_folder().join("replay");
-        let unusable = |error: std::io::Error| {
-            Diagnostic::new(format!("a folder for the replay cannot be made in {}: {error}", place.display()))
-        };
-        crate::store::private_folder(&place).map_err(unusable)?;
-        // Another replay of the same run may be under way, or have died.
-        for number in 0_u32.. {
-            let folder = place.join(format!("{run}-{number}"));
-            match std::fs::create_dir(&folder) {
-                Ok(()) => return Ok(Self(folder)),
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(unusable(error)),
-            }
-        }
-        Err(Diagnostic::new("there are too many replays"))
-    }
-
-    /// Writes every file as the run used it last.
-    fn fill(&self, journal: &Journal, earlier: &Earlier) -> Result<(), Diagnostic> {
-        for (path, digest) in &earlier.files {
-            let relative = Path::new(path);
-            // A path of the project's, or the journal is not ours.
-            if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
-                return Err(Diagnostic::new(format!("the recorded file `{path}` lies outside the project")));
-            }
-            let content = journal.content(digest).map_err(|error| Diagnostic::of_failure(&error.into()))?;
-            let content = content.ok_or_else(|| Diagnostic::new(format!("the journal no longer has `{path}`")))?;
-            let place = self.0.join(relative);
-            let unwritable = |error| Diagnostic::new(format!("cannot write {}: {error}", place.display()));
-            place.parent().map_or(Ok(()), std::fs::create_dir_all).map_err(unwritable)?;
-            std::fs::write(&place, content).map_err(unwritable)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, folder = %self.0.display(), "the folder of a replay could not be removed");
-        }
-    }
+    let recorded = RecordedRun::open(host, id)?;
+    let (session, answers) = recorded.start(host)?;
+    let mut pass = Pass::default();
+    pass.drive(session, &answers);
+    Ok(pass.compared(&recorded.record, &recorded.entries, &recorded.earlier))
 }
 
 /// The script gone through once.
@@ -148,30 +89,6 @@ struct Pass {
 }
 
 impl Pass {
-    fn go(
-        host: &Host,
-        record: &RunRecord,
-        earlier: &Earlier,
-        written: Written,
-        folder: &Path,
-    ) -> Result<Self, Diagnostic> {
-        let opening = &record.opening;
-        let runtime = Runtime::new(folder, &builder::extensions(folder, &host.0.functions));
-        let playbook = Playbook::load(folder, Path::new(&opening.playbook))?;
-        let permits = host.permits(&playbook)?;
-        let start = Start {
-            customer: opening.inputs.clone(),
-            limits: host.0.limits,
-            clock: Arc::clone(&host.0.clock),
-            verify: opening.verify,
-        };
-        let mut session = runtime.start(&playbook, start)?;
-        session.set_written(written);
-        let mut pass = Self::default();
-        pass.drive(session, &Permitted::new(Replay::new(earlier.record.clone()), permits));
-        Ok(pass)
-    }
-
     /// Nobody waits for anything, so the answers go in as they are asked for.
     fn drive(&mut self, mut session: Session, answers: &Permitted<Replay>) {
         let mut open: VecDeque<(Key, Operation)> = VecDeque::new();
@@ -271,26 +188,6 @@ impl Pass {
         }
         report
     }
-}
-
-fn answer(answers: &Permitted<Replay>, key: &Key, operation: &Operation) -> Outcome {
-    let waits = || Err(Failure::new(FailureKind::Cancelled, "tenantry/record-ends", "the record cannot be read"));
-    answers.perform(key, operation).now_or_never().unwrap_or_else(waits)
-}
-
-/// The place where the last process went to work on a run.
-fn last_began(entries: &[Logged]) -> usize {
-    entries.iter().rposition(|logged| matches!(logged.entry, Entry::Began { .. })).unwrap_or(0)
-}
-
-/// What the last process knew to be written when it started its script: by those before it, as far as was known or found
-/// out by then.
-fn written_before(entries: &[Logged]) -> Written {
-    let (before, last) = entries.split_at(last_began(entries));
-    let settles = |logged: &&Logged| matches!(logged.entry, Entry::Settled { .. } | Entry::File { .. });
-    // Whatever is settled first of all is of those before: its own attempts come later.
-    let first = last.iter().skip(1).take_while(settles);
-    Record::of(&before.iter().chain(first).cloned().collect::<Vec<_>>()).written()
 }
 
 /// What the last process that was at work on a run did.
