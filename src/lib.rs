@@ -18,6 +18,7 @@
 
 pub mod contract;
 pub mod event;
+pub mod explain;
 pub mod functions;
 pub mod history;
 mod host;
@@ -36,6 +37,10 @@ pub mod undo;
 
 pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
+pub use explain::{
+    EqualInput, ExplainError, Explained, ExplainedCall, ExplainedObject, ExplainedOperation, Mention, Object, Relation,
+    TracedCall,
+};
 pub use history::{
     Fate, Figures, History, HistoryError, Moment, PastEvent, PastOperation, PastStep, Process, RunSummary, UsedFile,
 };

@@ -143,6 +143,8 @@ pub(crate) enum RunsCommand {
     List(RunsListArguments),
     /// Show what a run did; with -v every operation and the fields that changed
     Show(RunsShowArguments),
+    /// Explain a call of a run, or a thing in a tenant by the calls that dealt with it
+    Explain(ExplainArguments),
     /// Go on with a run that did not come to its end: what it has done is not done again
     Resume(ResumeArguments),
     /// Run a recorded run once more from its record alone, and say whether it comes to the same
@@ -222,6 +224,16 @@ pub(crate) struct RunsShowArguments {
     #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "json")]
     #[expect(clippy::option_option, reason = "not asked for, without a name, with one")]
     pub(crate) html: Option<Option<PathBuf>>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ExplainArguments {
+    /// A call's key as `runs show -v` tells it, or its beginning; or a thing's id, name or address
+    #[arg(value_name = "KEY|OBJECT")]
+    pub(crate) wanted: String,
+    /// Look only in this run: its id, or its beginning
+    #[arg(long, value_name = "ID")]
+    pub(crate) run: Option<String>,
 }
 
 #[derive(Args, Debug)]

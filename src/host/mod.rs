@@ -13,6 +13,7 @@ mod report;
 mod resume;
 mod run;
 mod teller;
+mod trace;
 mod undo;
 mod work;
 

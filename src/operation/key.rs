@@ -118,10 +118,7 @@ impl Serialize for CallKey {
 
 impl<'de> Deserialize<'de> for CallKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let (branch, call) = place(&text)
-            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` is not a host call; one reads like `2[0].3`")))?;
-        Ok(Self { branch, call })
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -143,6 +140,20 @@ fn write_place(f: &mut fmt::Formatter<'_>, branch: &[BranchStep], call: u32) -> 
         write!(f, "{}[{}].", step.call, step.index)?;
     }
     write!(f, "{call}")
+}
+
+/// The text is not a host call.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a host call; one reads like `2[0].3`")]
+pub struct CallKeyError(String);
+
+impl FromStr for CallKey {
+    type Err = CallKeyError;
+
+    fn from_str(text: &str) -> Result<Self, CallKeyError> {
+        let (branch, call) = place(text).ok_or_else(|| CallKeyError(text.to_owned()))?;
+        Ok(Self { branch, call })
+    }
 }
 
 /// The text is not a key.

@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 pub use body::{Body, Content, Part};
 pub use bundle::Bundle;
-pub use key::{BranchStep, CallKey, Key, KeyError};
+pub use key::{BranchStep, CallKey, CallKeyError, Key, KeyError};
 pub use outcome::{Failure, FailureKind, Outcome, Payload, Response, refused_items};
 pub use patch::PatchStep;
 pub use recorded::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome, RecordedRequest};

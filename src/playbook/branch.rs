@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Limits;
 use crate::event::Step;
-use crate::operation::{BranchStep, Failure, Site, Written};
+use crate::operation::{BranchStep, CallKey, Failure, Site, Written};
 use crate::surroundings::{Clock, span};
 
 /// Why a session ended before its script did.
@@ -107,6 +107,17 @@ pub enum Told {
     },
 }
 
+/// A file of the project that a host call used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileUse {
+    /// The file, relative to the project.
+    pub path: String,
+    /// The call.
+    pub call: CallKey,
+    /// Where it stands.
+    pub site: Option<Site>,
+}
+
 /// What all branches of a session share.
 pub(crate) struct Shared {
     pub(super) limits: Limits,
@@ -123,6 +134,8 @@ pub(crate) struct Shared {
     is_stopped: Cell<bool>,
     told: RefCell<Vec<Told>>,
     read: RefCell<HashSet<String>>,
+    /// `None` unless somebody wants to know.
+    pub(super) uses: RefCell<Option<Vec<FileUse>>>,
     libraries: RefCell<HashMap<String, Arc<str>>>,
     claims: RefCell<HashMap<(String, String), Vec<Claim>>>,
     pub(super) written: RefCell<Written>,
@@ -151,6 +164,7 @@ impl Shared {
             is_stopped: Cell::new(false),
             told: RefCell::default(),
             read: RefCell::default(),
+            uses: RefCell::default(),
             libraries: RefCell::default(),
             claims: RefCell::default(),
             written: RefCell::default(),

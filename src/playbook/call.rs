@@ -5,7 +5,7 @@ use bytes::Bytes;
 use rhai::{EvalAltResult, NativeCallContext, Position};
 use serde_json::Value;
 
-use super::branch::{Branch, Shared, Told, current};
+use super::branch::{Branch, FileUse, Shared, Told, current};
 use super::coroutine::suspend;
 use super::session::{Resume, Suspend};
 use super::thrown::Thrown;
@@ -135,6 +135,9 @@ impl Call {
     /// Tells that the call used a file of the project, given relative to it: a run is replayed from what was told.
     /// Only the first time counts.
     pub fn read(&self, path: &str, content: &Bytes) {
+        if let Some(uses) = self.shared.uses.borrow_mut().as_mut() {
+            uses.push(FileUse { path: path.to_owned(), call: self.key(), site: self.site.clone() });
+        }
         self.shared.tell_read(path, content);
     }
 

@@ -23,7 +23,7 @@ pub mod value;
 
 use std::sync::Arc;
 
-pub use branch::{Stop, Told};
+pub use branch::{FileUse, Stop, Told};
 pub use call::{Call, ScriptError};
 pub use coroutine::MeteredAllocator;
 pub(crate) use diagnostic::RUN_TIMEOUT;

@@ -15,7 +15,7 @@ use rhai::{Dynamic, EvalAltResult};
 use serde_json::Value;
 
 use super::Diagnostic;
-use super::branch::{Branch, Shared, Stop, Told, enter};
+use super::branch::{Branch, FileUse, Shared, Stop, Told, enter};
 use super::coroutine::{Body, Fiber, Turn, on_own_stack, switch_meter};
 use super::runtime::Explainer;
 use crate::operation::{BranchStep, Failure, Key, Operation, Outcome, Written};
@@ -114,6 +114,16 @@ impl Session {
     /// Tells what earlier processes of the run have written: a host call that starts again counts it as its own work.
     pub fn set_written(&mut self, written: Written) {
         self.shared.written.replace(written);
+    }
+
+    /// Notes from now on which host call uses which file, for [`Session::take_uses`].
+    pub fn note_uses(&mut self) {
+        self.shared.uses.borrow_mut().get_or_insert_default();
+    }
+
+    /// The files that host calls used, in order, every use of them.
+    pub fn take_uses(&mut self) -> Vec<FileUse> {
+        self.shared.uses.borrow_mut().as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Runs the script until it asks, ends, or has been busy for a while.

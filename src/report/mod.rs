@@ -1,5 +1,7 @@
 //! What people see: steps, errors and tables as text for a terminal.
 
+mod explain_json;
+mod explain_text;
 mod place;
 mod run_html;
 mod run_json;
@@ -12,6 +14,8 @@ mod time;
 mod trouble;
 mod undo;
 
+pub(crate) use explain_json::{explained_json, object_json};
+pub(crate) use explain_text::{explained_text, objects_table};
 pub(crate) use run_html::run_html;
 pub(crate) use run_json::{VERSION, history_json, milliseconds, run_json};
 pub(crate) use run_text::run_text;

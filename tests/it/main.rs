@@ -7,6 +7,7 @@ mod cli_cases;
 mod cli_resume;
 mod cli_run;
 mod cli_runs;
+mod cli_runs_explain;
 mod cli_runs_show;
 mod cli_state;
 mod contract;

@@ -1,5 +1,6 @@
 //! `tenantry runs`: what runs did.
 
+mod explain;
 mod list;
 mod replay;
 mod resume;
@@ -19,6 +20,7 @@ use crate::report::Trouble;
 
 pub(crate) async fn runs(console: &Arc<Console>, common: &Common, arguments: &RunsArguments) -> Exit {
     let done = match &arguments.command {
+        RunsCommand::Explain(arguments) => explain::explain(console, common, arguments).await,
         RunsCommand::List(arguments) => list::list(console, common, arguments).await,
         RunsCommand::Replay { run } => replay::replay(console, common, run).await,
         RunsCommand::Resume(arguments) => resume::resume(console, common, arguments).await,
