@@ -231,6 +231,10 @@ fn relation(object: &Object, attempt: &PastOperation, fate: Fate) -> Option<Rela
     match effect {
         Effect::Update | Effect::Act if last => Some(Relation::Changed),
         Effect::Delete if last => Some(Relation::Removed),
+        // `POST /tenants/actions/deactivate` names the tenant in its body.
+        Effect::Update | Effect::Act if operation.subject == object.subject && sends(request, id) => {
+            Some(Relation::Changed)
+        }
         Effect::Read | Effect::Probe if last || segments.any(|segment| segment == id) || holds(answer, id) => {
             Some(Relation::Read)
         }

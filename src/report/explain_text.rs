@@ -13,7 +13,7 @@ use super::place::Place;
 use super::run_json::masked;
 use super::step::word;
 use super::style::{Paint, Style};
-use super::table::table;
+use super::table::{fitted, table};
 use super::text::clean_line;
 use super::time::{moment, span};
 
@@ -30,11 +30,11 @@ const VALUE: usize = 60;
 const LINE: usize = 160;
 const LINES: usize = 40;
 
-/// A call, or a thing. `verbose` 1 adds answers and reads.
-pub(crate) fn explained_text(explained: &Explained, verbose: u8, style: Style) -> String {
+/// A call, or a thing. `verbose` 1 adds answers and reads; a list is at most so wide, if that can be.
+pub(crate) fn explained_text(explained: &Explained, verbose: u8, style: Style, width: Option<usize>) -> String {
     match explained {
         Explained::Call(explained) => call(explained, verbose, style),
-        Explained::Object(explained) => object(explained, verbose, style),
+        Explained::Object(explained) => object(explained, verbose, style, width),
     }
 }
 
@@ -197,7 +197,7 @@ fn cut(text: &str, most: usize) -> String {
     }
 }
 
-fn object(explained: &ExplainedObject, verbose: u8, style: Style) -> String {
+fn object(explained: &ExplainedObject, verbose: u8, style: Style, width: Option<usize>) -> String {
     let object = &explained.object;
     let id = object.id.as_ref().map(|id| format!(", id {id}")).unwrap_or_default();
     let mut screen = style.paint(Paint::Bold, &clean_line(&format!("{}{id}", object.subject)));
@@ -216,7 +216,7 @@ fn object(explained: &ExplainedObject, verbose: u8, style: Style) -> String {
         None => "not by a run on record".to_owned(),
     };
     lines.push(fact("made", &made, style));
-    let _ = write!(screen, "\n{}\n\n{}", lines.join("\n"), mentions(explained, verbose, style));
+    let _ = write!(screen, "\n{}\n\n{}", lines.join("\n"), mentions(explained, verbose, style, width));
     let reads = explained.mentions.iter().filter(|mention| mention.relation == Relation::Read).count();
     if verbose == 0 && reads > 0 {
         let _ = write!(screen, "\nand {reads} {}: -v shows them", if reads == 1 { "read" } else { "reads" });
@@ -227,8 +227,12 @@ fn object(explained: &ExplainedObject, verbose: u8, style: Style) -> String {
     screen
 }
 
+/// The columns, and in which order they are left out where there is no room.
+const COLUMNS: [(&str, u8); 7] =
+    [("WHEN (UTC)", 1), ("RUN", 0), ("CUSTOMER", 4), ("DID", 0), ("CALL", 0), ("WHAT", 2), ("LINE", 3)];
+
 /// What dealt with a thing, the latest first.
-fn mentions(explained: &ExplainedObject, verbose: u8, style: Style) -> String {
+fn mentions(explained: &ExplainedObject, verbose: u8, style: Style, width: Option<usize>) -> String {
     let shown = explained.mentions.iter().filter(|mention| verbose > 0 || mention.relation != Relation::Read);
     let rows: Vec<Vec<String>> = shown
         .filter_map(|mention| {
@@ -241,7 +245,7 @@ fn mentions(explained: &ExplainedObject, verbose: u8, style: Style) -> String {
                 history.run.opening.customer.clone(),
                 if history.fate(attempt) == Fate::Unknown { "unknown" } else { mention.relation.as_str() }.to_owned(),
                 attempt.key.to_string(),
-                attempt.operation.subject.clone(),
+                cut(&attempt.operation.subject, VALUE),
                 site.unwrap_or_else(|| "-".to_owned()),
             ])
         })
@@ -249,5 +253,5 @@ fn mentions(explained: &ExplainedObject, verbose: u8, style: Style) -> String {
     if rows.is_empty() {
         return "no run on record has written to it".to_owned();
     }
-    table(&["WHEN (UTC)", "RUN", "CUSTOMER", "DID", "CALL", "WHAT", "LINE"], rows, style)
+    fitted(&COLUMNS, &rows, style, width)
 }

@@ -135,6 +135,8 @@ async fn a_thing_is_followed_through_all_runs() {
     ] {
         assert_eq!(of(same), of("s1"), "{same}");
     }
+    let narrow = Ended::of(folder.command("runs explain s1").env("COLUMNS", "60").output().unwrap()).out;
+    assert!(narrow.contains("\nRUN       DID      CALL\n"), "{narrow}");
     let tenant = of("t1");
     assert!(tenant.starts_with("tenant of hb, id t1\n"), "{tenant}");
     for same in ["https://harbour.eu.qlikcloud.com", "https://q7m2k9.eu.qlikcloud.com/", "q7m2k9.eu.qlikcloud.com"] {

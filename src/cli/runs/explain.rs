@@ -21,7 +21,7 @@ pub(super) async fn explain(console: &Console, common: &Common, arguments: &Expl
         if let (Explained::Call(_), None) = (&explained, &arguments.run) {
             console.told("in the latest run that has this call; --run looks in another");
         }
-        console.data(&report::explained_text(&explained, console.verbose(), console.out()));
+        console.data(&report::explained_text(&explained, console.verbose(), console.out(), console.width()));
     }
     if let Explained::Object(object) = &explained {
         console.troubles(unread(&object.unread));
