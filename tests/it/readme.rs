@@ -1,6 +1,7 @@
 //! What the README and the pages in docs tell people to type is typed here, in the order in which they read it.
 
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use regex::Regex;
 use serde_json::Value;
@@ -12,9 +13,17 @@ const NOT_RUN: [(&str, &str); 2] = [
     ("cargo test", "this very run"),
     ("cargo run --example embed", "`host::the_example_runs` runs it and reads what it prints"),
 ];
+/// Commands that do not come to their end, and how that looks from outside.
+const ENDED: [(&str, Option<i32>); 1] =
+    [("cargo run --release -- run playbooks/onboard.rhai --customer trial.yaml", None)];
+/// Pages besides the README whose `sh` fences are typed here.
+const TYPED: [&str; 1] = ["docs/runs.md"];
 /// What a fence may be called: each is looked after below, but for `rust,no_run`, which rustdoc compiles.
 const LANGUAGES: [&str; 6] = ["jinja", "rhai", "rust,no_run", "sh", "text", "toml"];
-const PROGRAM: &str = "cargo run --release -- ";
+/// How the program is called: from its sources, or installed.
+const PROGRAMS: [&str; 2] = ["cargo run --release -- ", "tenantry "];
+/// Programs that every machine has.
+const COMMON: [&str; 2] = ["sed ", "echo "];
 
 /// A fenced block, with the text between it and the one before.
 struct Block {
@@ -72,6 +81,28 @@ struct Person {
 }
 
 impl Person {
+    fn new() -> Self {
+        Self { project: Folder::stock(), served: None, token: String::new() }
+    }
+
+    /// Types every command of a page and saves every file. Gives how many commands there were.
+    fn follows(&mut self, page: &str) -> usize {
+        let mut commands = 0;
+        for block in blocks(page) {
+            match block.language.as_str() {
+                "sh" => {
+                    for command in block.body.lines() {
+                        self.types(command);
+                        commands += 1;
+                    }
+                }
+                "rhai" | "jinja" => drop(self.project.write(block.file(), &block.body)),
+                _ => {}
+            }
+        }
+        commands
+    }
+
     fn types(&mut self, command: &str) {
         if NOT_RUN.iter().any(|(known, _)| *known == command) {
             return;
@@ -79,7 +110,13 @@ impl Person {
         if command.starts_with("curl ") {
             return self.curl(command);
         }
-        let arguments = command.strip_prefix(PROGRAM).unwrap_or_else(|| panic!("nobody runs `{command}`"));
+        if COMMON.iter().any(|program| command.starts_with(program)) {
+            let ended = self.shell(command);
+            assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+            return;
+        }
+        let arguments = PROGRAMS.iter().find_map(|program| command.strip_prefix(program));
+        let arguments = arguments.unwrap_or_else(|| panic!("nobody runs `{command}`"));
         if let Some(arguments) = arguments.strip_prefix("sandbox") {
             // Its usual port may be taken here.
             self.served = Some(Served::start(&self.project, arguments));
@@ -89,8 +126,16 @@ impl Person {
             assert_eq!(served.end().0, Some(0));
         }
         let arguments = if arguments.contains("RUN") { &arguments.replace("RUN", &self.last_run()) } else { arguments };
-        let ended = self.project.run(arguments);
-        assert_eq!(ended.code, Some(0), "{command}: {ended:?}");
+        let ended = self.shell(&format!("exec '{}' {arguments}", env!("CARGO_BIN_EXE_tenantry")));
+        let code = ENDED.iter().find(|(known, _)| *known == command).map_or(Some(0), |(_, code)| *code);
+        assert_eq!(ended.code, code, "{command}: {ended:?}");
+    }
+
+    /// A line, as the reader's shell takes it: with its quotes.
+    fn shell(&self, line: &str) -> Ended {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(self.project.path()).env_clear().env("PATH", "/usr/bin:/bin");
+        Ended::of(command.stdin(Stdio::null()).output().unwrap())
     }
 
     /// The id of the run that began last.
@@ -131,20 +176,8 @@ impl Person {
 
 #[test]
 fn the_readmes_commands_do_what_it_says() {
-    let mut person = Person { project: Folder::stock(), served: None, token: String::new() };
-    let mut commands = 0;
-    for block in blocks(&readme()) {
-        match block.language.as_str() {
-            "sh" => {
-                for command in block.body.lines() {
-                    person.types(command);
-                    commands += 1;
-                }
-            }
-            "rhai" | "jinja" => drop(person.project.write(block.file(), &block.body)),
-            _ => {}
-        }
-    }
+    let mut person = Person::new();
+    let commands = person.follows(&readme());
     assert!(commands >= 10, "only {commands} commands were found");
     let project = person.project;
     let again = project.run("run playbooks/onboard.rhai --customers customers/ --json");
@@ -153,6 +186,10 @@ fn the_readmes_commands_do_what_it_says() {
     assert_eq!(writes, [0, 0, 0], "the first command again");
     let welcome = project.run("run playbooks/welcome.rhai --customer customers/harbour.yaml");
     assert!(welcome.error.contains("Welcome, Harbour Logistics: your analytics are at https://"), "{welcome:?}");
+    // The run that was killed was resumed, did all it had to, and was taken back.
+    let runs = project.run("runs list --customer trial --json").json()["runs"].clone();
+    assert_eq!((&runs[0]["undo_of"], &runs[0]["status"]), (&runs[1]["id"], &"succeeded".into()), "{runs}");
+    assert_eq!((&runs[1]["processes"], &runs[1]["unsettled"]), (&2.into(), &0.into()), "{runs}");
     // The error it shows is the one that comes.
     let staging = project.path().join("playbooks/staging.rhai");
     let broken = std::fs::read_to_string(&staging).unwrap().replace("spaces.ensure", "spaces.ensur");
@@ -160,6 +197,15 @@ fn the_readmes_commands_do_what_it_says() {
     let ended = project.run("run playbooks/staging.rhai --customer customers/harbour.yaml --quiet");
     let shown: Vec<Block> = blocks(&readme()).into_iter().filter(|block| block.language == "text").collect();
     assert_eq!(shown.iter().map(|block| block.body.as_str()).collect::<Vec<_>>(), [ended.error.trim_end()]);
+}
+
+#[test]
+fn what_other_pages_tell_to_type_works_on_the_stock_project() {
+    for page in TYPED {
+        let mut person = Person::new();
+        assert_eq!(person.project.run("run playbooks/onboard.rhai --customers customers/ --quiet").code, Some(0));
+        assert!(person.follows(&std::fs::read_to_string(root().join(page)).unwrap()) > 0, "{page}");
+    }
 }
 
 #[test]
@@ -188,7 +234,8 @@ fn no_page_tells_anybody_to_type_what_is_not_run() {
     for (path, text) in pages() {
         for Block { language, body, .. } in blocks(&text) {
             assert!(LANGUAGES.contains(&language.as_str()), "{}: who runs ```{language}?", path.display());
-            assert!(language != "sh" || path.ends_with("README.md"), "{}: run here: {body}", path.display());
+            let typed = path.ends_with("README.md") || TYPED.iter().any(|page| path.ends_with(page));
+            assert!(language != "sh" || typed, "{}: who runs {body}?", path.display());
         }
         // Within a sentence: a benchmark takes minutes and asserts nothing, but it must be there.
         for command in inline.captures_iter(&text).map(|found| found.get(1).unwrap().as_str().to_owned()) {
@@ -205,10 +252,11 @@ fn no_page_tells_anybody_to_type_what_is_not_run() {
     }
 }
 
-/// Whether the program knows a command with such arguments: it then gets as far as a project that has nothing.
+/// Whether the program knows a command with such arguments: it then gets as far as a project that has nothing, which is
+/// enough for some.
 fn is_understood(command: &str) -> bool {
     let Some(arguments) = command.strip_prefix("tenantry ") else { return false };
-    arguments == "--help" || arguments == "sandbox" || Folder::empty().run(arguments).code == Some(4)
+    arguments == "--help" || arguments == "sandbox" || matches!(Folder::empty().run(arguments).code, Some(0 | 4))
 }
 
 #[test]
