@@ -275,6 +275,18 @@ pub(crate) enum StateCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Write all of it as lines of JSON, without secrets, for another machine or another program
+    Export {
+        /// The file to make; one that exists stays untouched. `-` is standard output
+        #[arg(value_name = "FILE", default_value = "-")]
+        file: PathBuf,
+    },
+    /// Enter what `state export` wrote: all of it, or nothing when something here says otherwise
+    Import {
+        /// The file that `state export` made
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 #[derive(Args, Debug)]

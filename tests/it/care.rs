@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use tenantry::store::{Entry, Opening, State};
+use tenantry::store::{Ending, Entry, Opening, State, Tenant};
 use tenantry::surroundings::{Clock, SystemClock};
 use tenantry::{CareError, RunState};
 
-use crate::support::past::opening;
+use crate::support::past::{opening, tenant};
 
 fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::default())
@@ -141,4 +141,204 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_done() {
     assert_eq!(names(folder.path()), ["holders", "state.db", "state.db-shm", "state.db-wal", "there.txt"]);
     let error = State::in_memory(clock()).unwrap().backup(&folder.path().join("memory.db")).unwrap_err();
     assert!(matches!(error, CareError::File { .. }), "{error}");
+}
+
+fn exported(state: &State) -> String {
+    let mut bytes = Vec::new();
+    state.export(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// A state with a bit of everything: tenants, a creation that is open, runs that ended, failed and are at work, files.
+async fn everything(path: &Path) -> State {
+    let state = State::open(path, clock()).unwrap();
+    let registry = state.registry();
+    for (number, customer) in ["hb", "fw", "hb"].iter().enumerate() {
+        let log = state.journal().begin(run(&format!("run-{number}"), customer)).await.unwrap();
+        log.note_file("playbooks/onboard.rhai", b"let tenant = tenants::ensure(customer);\n");
+        log.note_file("logo.png", &[0, 159, 146, 150]);
+        log.append(&line(0)).await.unwrap();
+        // The words of an export, in a text of somebody else.
+        let hostile = "{\"end\":{\"lines\":1}}\n\u{2028}\"entry\":\u{0}".to_owned();
+        log.append(&Entry::Log { level: "info".to_owned(), message: hostile, site: None }).await.unwrap();
+        if number < 2 {
+            log.end(Ending::Succeeded, json!({ "changes": number })).await.unwrap();
+        }
+    }
+    registry.begin_create("org-1", "fw", "run-1", "0:createTenant#0", "ab12").unwrap();
+    registry.adopt("org-1", &tenant("hb", "run-0")).unwrap();
+    registry.adopt("org-2", &tenant("hb", "run-0")).unwrap();
+    state
+}
+
+#[tokio::test]
+async fn an_export_brings_everything_to_another_machine() {
+    let (folder, path) = folder();
+    let state = everything(&path).await;
+    let file = folder.path().join("state.jsonl");
+    let written = state.export_file(&file).unwrap();
+    assert_eq!((written.tenants, written.runs, written.entries, written.files), (2, 3, 14, 2));
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(exported(&state), text, "the same state gives the same bytes");
+    #[cfg(unix)]
+    assert_eq!(mode(&file), 0o600);
+    assert!(matches!(state.export_file(&file), Err(CareError::Exists { .. })));
+    for line in text.lines() {
+        let value: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(value.as_object().unwrap().len(), 1, "{line}");
+    }
+
+    let (_other, path) = self::folder();
+    let other = State::open(&path, clock()).unwrap();
+    let imported = other.import(&file).unwrap();
+    assert_eq!((imported.tenants, imported.runs, imported.known), (2, 3, 0));
+    assert_eq!(exported(&other), text);
+    assert!(other.check().unwrap().is_whole());
+    for run in ["run-0", "run-1", "run-2"] {
+        assert_eq!(other.journal().entries(run).unwrap(), state.journal().entries(run).unwrap());
+    }
+    assert_eq!(other.registry().intents("org-1").unwrap(), state.registry().intents("org-1").unwrap());
+    // The process at work on the last run is not of that machine.
+    let (record, entries, log) = other.journal().reopen("run-2").await.unwrap();
+    assert_eq!(record.status, RunState::Interrupted);
+    log.append(&line(entries.len())).await.unwrap();
+    assert!(other.check().unwrap().is_whole());
+}
+
+#[tokio::test]
+async fn what_is_there_already_just_so_is_passed_over() {
+    let (folder, path) = folder();
+    let state = everything(&path).await;
+    let file = folder.path().join("state.jsonl");
+    state.export_file(&file).unwrap();
+    let imported = state.import(&file).unwrap();
+    assert_eq!((imported.tenants, imported.runs, imported.known), (0, 0, 5));
+
+    // A project that has other customers gets these too.
+    let (_other, path) = self::folder();
+    let other = State::open(&path, clock()).unwrap();
+    other.registry().adopt("org-1", &tenant("nw", "run-9")).unwrap();
+    let log = other.journal().begin(run("run-9", "nw")).await.unwrap();
+    log.append(&line(0)).await.unwrap();
+    let imported = other.import(&file).unwrap();
+    assert_eq!((imported.tenants, imported.runs, imported.known), (2, 3, 0));
+    log.append(&line(1)).await.unwrap();
+    assert!(other.check().unwrap().is_whole());
+    assert_eq!(other.registry().tenants("org-1").unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn what_says_otherwise_is_told_and_nothing_is_imported() {
+    let (folder, path) = folder();
+    let state = everything(&path).await;
+    let file = folder.path().join("state.jsonl");
+    state.export_file(&file).unwrap();
+
+    let there = |customer: &str, id: &str| Tenant { id: id.to_owned(), ..tenant(customer, "run-0") };
+    let conflicts = |other: State| {
+        let before = exported(&other);
+        let error = other.import(&file).unwrap_err();
+        assert!(error.hint().is_some());
+        assert_eq!(exported(&other), before, "nothing has changed");
+        let CareError::Conflicts { what } = error else { panic!("{error}") };
+        what
+    };
+    let empty = || State::in_memory(clock()).unwrap();
+
+    let other = empty();
+    other.registry().adopt("org-1", &there("hb", "another")).unwrap();
+    assert_eq!(conflicts(other), ["customer `hb` has tenant another here, entered in another way"]);
+    let other = empty();
+    other.registry().adopt("org-1", &there("nw", "id-hb")).unwrap();
+    assert_eq!(conflicts(other), ["tenant id-hb is customer `nw`'s here"]);
+    let other = empty();
+    other.registry().begin_create("org-1", "hb", "run-7", "0:createTenant#0", "cd").unwrap();
+    assert_eq!(conflicts(other), ["a tenant may have been created for customer `hb` here"]);
+    let other = empty();
+    other.registry().begin_create("org-1", "fw", "run-7", "0:createTenant#0", "cd").unwrap();
+    assert_eq!(conflicts(other), ["another tenant may have been created for customer `fw` here"]);
+    let other = empty();
+    other.registry().adopt("org-1", &there("fw", "id-fw")).unwrap();
+    assert_eq!(conflicts(other), ["customer `fw` has a tenant here, and there its creation has no known end"]);
+    let other = empty();
+    drop(other.journal().begin(run("run-7", "fw")).await.unwrap());
+    assert_eq!(conflicts(other), ["there are other runs of playbooks/onboard.rhai for customer `fw` here"]);
+
+    // The same run, gone on with here, or there.
+    let other = empty();
+    other.import(&file).unwrap();
+    let (_, _, log) = other.journal().reopen("run-2").await.unwrap();
+    log.append(&line(9)).await.unwrap();
+    assert_eq!(conflicts(other), ["run run-2 went on otherwise here"]);
+    let other = empty();
+    other.import(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    let (_, _, log) = state.journal().reopen("run-2").await.unwrap();
+    log.append(&line(9)).await.unwrap();
+    state.export_file(&file).unwrap();
+    assert_eq!(conflicts(other), ["run run-2 went on otherwise here"]);
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_an_export_it_is_refused_with_the_line() {
+    let (folder, path) = folder();
+    let text = exported(&everything(&path).await);
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let file = folder.path().join("wrong.jsonl");
+    let other = State::in_memory(clock()).unwrap();
+    let nothing = exported(&other);
+    let mut tried = 0;
+    let mut refused = |what: &str, wrong: &[u8]| {
+        std::fs::write(&file, wrong).unwrap();
+        let error = other.import(&file).expect_err(what);
+        let CareError::Export { line, why, .. } = error else { panic!("{what}: {error}") };
+        assert!(exported(&other) == nothing, "{what}: something was entered");
+        tried += 1;
+        (line, why)
+    };
+    for (place, own) in lines.iter().enumerate() {
+        let number = u64::try_from(place).unwrap() + 1;
+        let with = |line: &str| [&lines[..place], &[line], &lines[place + 1..]].concat().concat().into_bytes();
+        let (line, _) = refused(&format!("without line {number}"), &with(""));
+        assert!(line >= number, "{line}");
+        refused(&format!("line {number} twice"), &with(&own.repeat(2)));
+        // Cut off within it, and before it.
+        assert_eq!(refused("cut", with("")[..lines[..place].concat().len()].as_ref()).0, number);
+        let cut = [lines[..place].concat().as_bytes(), &own.as_bytes()[..own.len() / 2]].concat();
+        assert_eq!(refused("cut within", &cut).0, number);
+        // Any character is another.
+        for (at, char) in own.char_indices().step_by(7).filter(|(_, char)| char.is_ascii_alphanumeric()) {
+            let other = if char == 'a' { 'b' } else { 'a' };
+            let changed = format!("{}{other}{}", &own[..at], &own[at + 1..]);
+            let (line, why) = refused(&format!("line {number} changed at {at}"), &with(&changed));
+            let told = line == number || why.contains("not those that were written");
+            assert!(told || own.contains("\"entries\":"), "line {number} at {at}: {line}: {why}");
+        }
+    }
+    assert_eq!(refused("more", format!("{text}\n").as_bytes()).0, lines.len() as u64 + 1);
+    assert_eq!(refused("nothing", b"").0, 1);
+    assert_eq!(refused("binary", &vec![0xff; 100_000]), (1, "this is no export of tenantry".to_owned()));
+    assert_eq!(refused("another's", b"{\"tenantry\":1}\n{}").0, 1);
+    assert!(tried > 200, "{tried}");
+    std::fs::write(&file, "{\"tenantry\":{\"version\":2,\"more\":true}}\n{\"new\":1}\n").unwrap();
+    let error = other.import(&file).unwrap_err();
+    assert!(matches!(error, CareError::Newer { found: 2, .. }), "{error}");
+    std::fs::write(&file, &text).unwrap();
+    other.import(&file).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_not_exported_as_if_it_were_good() {
+    let (folder, path) = folder();
+    let state = everything(&path).await;
+    rusqlite::Connection::open(&path).unwrap().execute("DELETE FROM entries WHERE sequence = 2", []).unwrap();
+    let file = folder.path().join("state.jsonl");
+    let error = state.export_file(&file).unwrap_err();
+    assert!(error.to_string().contains("the journal of run run-0 is damaged at entry 2"), "{error}");
+    assert!(!file.exists());
+    let mut bytes = Vec::new();
+    assert!(state.export(&mut bytes).is_err());
+    std::fs::write(&file, bytes).unwrap();
+    let error = State::in_memory(clock()).unwrap().import(&file).unwrap_err();
+    assert!(matches!(error, CareError::Export { .. }), "{error}");
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tenantry::operation::{Effect, Failure, FailureKind};
-use tenantry::store::{Ending, RunKind, Tenant};
+use tenantry::store::{Ending, RunKind};
 
 use crate::support::command_line::{Ended, Folder};
-use crate::support::past::{Past, opening};
+use crate::support::past::{Past, opening, tenant};
 
 const PLAYBOOK: &str = "let tenant = tenants::ensure(customer);\n";
 const SITE: &str = "playbooks/onboard.rhai:1:14";
@@ -23,19 +23,6 @@ fn state_file(folder: &Folder) -> PathBuf {
 fn sql(folder: &Folder, statement: &str) {
     let connection = rusqlite::Connection::open(state_file(folder)).unwrap();
     assert!(connection.execute(statement, []).unwrap() > 0, "{statement} changes something");
-}
-
-fn tenant(customer: &str, run: &str) -> Tenant {
-    Tenant {
-        customer: customer.to_owned(),
-        id: format!("id-{customer}"),
-        hostname: format!("{customer}.eu.qlikcloud.com"),
-        alias: None,
-        region: "eu".to_owned(),
-        name: Some("Harbour".to_owned()),
-        status: "active".to_owned(),
-        created_by_run: Some(run.to_owned()),
-    }
 }
 
 /// A project whose state has all kinds of things in it that have no end yet.
@@ -203,4 +190,46 @@ async fn a_backup_is_made_while_a_run_is_at_work() {
     assert_eq!(restored.run("state check").code, Some(0));
     let listed = restored.run("runs list --json").json();
     assert_eq!((&listed["runs"][0]["id"], &listed["runs"][0]["status"]), (&json!("run-6"), &json!("interrupted")));
+}
+
+#[test]
+fn an_export_holds_no_secret_and_brings_a_project_to_another_machine() {
+    let folder = Folder::stock();
+    assert_eq!(folder.run("run playbooks/onboard.rhai --customers customers/ --quiet").code, Some(0));
+    let ended = folder.run("state export state.jsonl");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{ended:?}");
+    assert!(ended.error.starts_with("exported 3 tenants, 3 runs with "), "{}", ended.error);
+    let text = std::fs::read_to_string(folder.path().join("state.jsonl")).unwrap();
+    let output = folder.run("state export --quiet");
+    assert!(output.out == text && output.error.is_empty(), "the same on standard output");
+    let mut secrets = 0;
+    for secret in std::fs::read_dir(folder.path().join(".tenantry/secrets")).unwrap() {
+        let secret = secret.unwrap().path();
+        let public = secret.extension().is_some_and(|ending| ending == "certificate");
+        if public || secret.ends_with(".gitignore") {
+            continue;
+        }
+        let text_of_it = std::fs::read_to_string(&secret).unwrap();
+        // Of a private key the middle is secret: it begins with what is public.
+        let telling = if secret.extension().is_some_and(|ending| ending == "key") { 15 } else { 0 };
+        let line = text_of_it.lines().nth(telling).unwrap();
+        assert!(line.len() > 20 && !text.contains(line), "{} is in it", secret.display());
+        secrets += 1;
+    }
+    assert!(secrets > 1);
+
+    let other = Folder::stock();
+    std::fs::rename(folder.path().join("state.jsonl"), other.path().join("state.jsonl")).unwrap();
+    let ended = other.run("state import state.jsonl");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(0), ""), "{ended:?}");
+    assert_eq!(ended.error, "entered 3 tenants and 3 runs; 0 of both were here already\n");
+    let told = other.run("state import state.jsonl --json").json();
+    assert_eq!(told["imported"], json!({ "tenants": 0, "runs": 0, "known": 6 }));
+    let listed = |folder: &Folder| folder.run("runs list --json").json();
+    assert_eq!(listed(&other), listed(&folder));
+    let run = listed(&other)["runs"][0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(other.run(&format!("runs replay {run}")).code, Some(0), "a run replays from what was brought");
+    assert_eq!(other.run("state check").code, Some(0));
+    let both = other.run("state export --json");
+    assert_eq!(both.code, Some(3), "{both:?}");
 }

@@ -2,8 +2,10 @@
 
 mod backup;
 mod check;
+mod export;
+mod import;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -23,6 +25,8 @@ pub(crate) fn state(console: &Console, common: &Common, arguments: &StateArgumen
     let done = match &arguments.command {
         StateCommand::Backup { file } => backup::backup(console, common, file),
         StateCommand::Check => check::check(console, common),
+        StateCommand::Export { file } => export::export(console, common, file),
+        StateCommand::Import { file } => import::import(console, common, file),
     };
     done.unwrap_or_else(|(troubles, exit)| {
         if common.json {
@@ -46,12 +50,19 @@ fn file(common: &Common) -> Result<PathBuf, Stopped> {
 
 /// The project's state, opened.
 fn open(common: &Common) -> Result<State, Stopped> {
-    State::open(&file(common)?, Arc::new(SystemClock::default())).map_err(|error| stopped(error.into()))
+    open_file(&file(common)?)
+}
+
+fn open_file(path: &Path) -> Result<State, Stopped> {
+    State::open(path, Arc::new(SystemClock::default())).map_err(|error| stopped(error.into()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn stopped(error: CareError) -> Stopped {
-    let trouble = Trouble::new(error.to_string());
+    let mut trouble = Trouble::new(error.to_string());
+    if let CareError::Conflicts { what } = &error {
+        trouble = what.iter().fold(trouble, |trouble, what| trouble.note("here", what));
+    }
     (vec![error.hint().into_iter().fold(trouble, Trouble::help)], Exit::Configuration)
 }
 

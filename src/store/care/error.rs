@@ -1,6 +1,7 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use super::line::EXPORT_VERSION;
 use crate::store::StateError;
 
 /// A state file cannot be copied, moved or cleared out.
@@ -32,6 +33,30 @@ pub enum CareError {
         /// What was found first.
         why: String,
     },
+    /// The file is no export of tenantry, was damaged, or was cut off. Nothing was imported.
+    #[error("{} cannot be imported: line {line}: {why}", path.display())]
+    Export {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file was exported by a later release. Nothing was imported.
+    #[error("{} is an export of version {found}; this release reads versions up to {EXPORT_VERSION}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
+    /// The state file says otherwise about something already. Nothing was imported.
+    #[error("nothing was imported: the state file here says otherwise already")]
+    Conflicts {
+        /// What, the first few.
+        what: Vec<String>,
+    },
 }
 
 impl CareError {
@@ -42,6 +67,11 @@ impl CareError {
             Self::State(error) => return error.hint(),
             Self::Exists { .. } => "name another file, or move that one away".to_owned(),
             Self::DamagedCopy { .. } => "`tenantry state check` tells all that is wrong".to_owned(),
+            Self::Export { .. } => "make it again with `tenantry state export FILE`, and copy it whole".to_owned(),
+            Self::Newer { .. } => "use the release that wrote it, or a later one".to_owned(),
+            Self::Conflicts { .. } => {
+                "import it into a project without a state file, or into one that knows none of these".to_owned()
+            }
             Self::File { .. } => return None,
         })
     }

@@ -3,14 +3,19 @@
 mod backup;
 mod check;
 mod error;
+mod export;
 mod health;
+mod import;
+mod line;
 
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
 pub use error::CareError;
+pub use export::Exported;
 pub use health::{Counts, Finding, Gravity, Health};
+pub use import::Imported;
 
 use super::{State, StateError};
 
@@ -22,6 +27,18 @@ impl State {
         }
         let looked = open_again(self.path()).and_then(|mut connection| look(&*connection.transaction()?));
         looked.map_err(|error| self.error(error))
+    }
+}
+
+/// Why work on a whole state ends.
+enum Stop {
+    Database(rusqlite::Error),
+    Care(CareError),
+}
+
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
     }
 }
 

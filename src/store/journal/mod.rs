@@ -325,9 +325,9 @@ pub(super) type Text = (u64, i64, Vec<u8>);
 type Raw = (u64, i64, Vec<u8>, Vec<u8>);
 
 /// How many entries a run has, and the seal of the last.
-type Head = (u64, Seal);
+pub(super) type Head = (u64, Seal);
 
-fn head(connection: &Connection, number: i64) -> rusqlite::Result<Option<Head>> {
+pub(super) fn head(connection: &Connection, number: i64) -> rusqlite::Result<Option<Head>> {
     let row: Option<(i64, Vec<u8>)> = connection
         .prepare_cached("SELECT count, seal FROM heads WHERE run = ?1")?
         .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))

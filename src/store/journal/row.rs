@@ -146,16 +146,24 @@ impl RunRow {
         if let Some(before) = before.first() {
             Self { superseded_by: Some(self.id.clone()), ..before.clone() }.change(connection, before)?;
         }
+        self.append(connection)
+    }
+
+    /// Whether the last run of its playbook and customer names this one as the next, or there is none.
+    pub(in crate::store) fn continues(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let Latest { run, .. } = Latest::of(connection, &self.scope, &self.customer, &self.playbook)?;
+        let Some(last) = run else { return Ok(true) };
+        Ok(Self::of(connection, &last)?.is_some_and(|last| last.superseded_by.as_ref() == Some(&self.id)))
+    }
+
+    /// Adds the row, as it is, as the latest. Gives its number.
+    pub(in crate::store) fn append(&self, connection: &Connection) -> rusqlite::Result<i64> {
         connection
             .prepare_cached(
                 "INSERT INTO latest (scope, customer, playbook, run, count) VALUES (?1, ?2, ?3, ?4, 1)
                  ON CONFLICT (scope, customer, playbook) DO UPDATE SET run = excluded.run, count = count + 1",
             )?
             .execute([&self.scope, &self.customer, &self.playbook, &self.id])?;
-        self.insert(connection)
-    }
-
-    fn insert(&self, connection: &Connection) -> rusqlite::Result<i64> {
         connection
             .prepare_cached(
                 "INSERT INTO runs (id, scope, customer, playbook, began, status, ended, holder, superseded_by, seal,

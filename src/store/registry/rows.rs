@@ -71,14 +71,22 @@ impl TenantRow {
         Ok(own)
     }
 
-    pub(super) fn of(connection: &Connection, organization: &str, customer: &str) -> rusqlite::Result<Option<Self>> {
+    pub(in crate::store) fn of(
+        connection: &Connection,
+        organization: &str,
+        customer: &str,
+    ) -> rusqlite::Result<Option<Self>> {
         connection
             .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND customer = ?2")?
             .query_row([organization, customer], Self::read)
             .optional()
     }
 
-    pub(super) fn by_id(connection: &Connection, organization: &str, id: &str) -> rusqlite::Result<Option<Self>> {
+    pub(in crate::store) fn by_id(
+        connection: &Connection,
+        organization: &str,
+        id: &str,
+    ) -> rusqlite::Result<Option<Self>> {
         connection
             .prepare_cached("SELECT * FROM tenants WHERE organization = ?1 AND id = ?2")?
             .query_row([organization, id], Self::read)
@@ -162,7 +170,11 @@ impl IntentRow {
         Ok(own)
     }
 
-    pub(super) fn of(connection: &Connection, organization: &str, customer: &str) -> rusqlite::Result<Option<Self>> {
+    pub(in crate::store) fn of(
+        connection: &Connection,
+        organization: &str,
+        customer: &str,
+    ) -> rusqlite::Result<Option<Self>> {
         connection
             .prepare_cached("SELECT * FROM intents WHERE organization = ?1 AND customer = ?2")?
             .query_row([organization, customer], Self::read)

@@ -10,7 +10,7 @@ use tenantry::event::{Change, FieldChange, Step};
 use tenantry::operation::{
     Body, Call, Effect, Failure, Host, Key, Operation, Outcome, Payload, RecordedOperation, Request, Response, Site,
 };
-use tenantry::store::{Ending, Entry, Opening, Registry, RunKind, RunLog, State};
+use tenantry::store::{Ending, Entry, Opening, Registry, RunKind, RunLog, State, Tenant};
 use tenantry::surroundings::Clock;
 
 use super::command_line::Folder;
@@ -56,6 +56,20 @@ pub(crate) fn opening(id: &str, customer: Value) -> Opening {
         inputs: customer,
         verify: false,
         release: "0.1.0".to_owned(),
+    }
+}
+
+/// The registered tenant of a customer.
+pub(crate) fn tenant(customer: &str, run: &str) -> Tenant {
+    Tenant {
+        customer: customer.to_owned(),
+        id: format!("id-{customer}"),
+        hostname: format!("{customer}.eu.qlikcloud.com"),
+        alias: None,
+        region: "eu".to_owned(),
+        name: Some("Harbour".to_owned()),
+        status: "active".to_owned(),
+        created_by_run: Some(run.to_owned()),
     }
 }
 
