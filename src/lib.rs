@@ -54,8 +54,8 @@ pub use playbook::{Diagnostic, MeteredAllocator};
 pub use project::{Customer, InputError, Problem, Project, SETTINGS_FILE};
 pub use sandbox::{OpenError as SandboxError, Sandbox, Settings as SandboxSettings, listen as listen_for_sandbox};
 pub use store::{
-    CareError, Counts, Ending, Environment, Exported, Finding, Gravity, Health, Imported, Intent, RunFilter, RunKind,
-    RunRecord, RunState, State, StateError, Tenant,
+    CareError, Counts, Ending, Environment, Exported, Finding, Gravity, Health, Imported, Intent, Prunable,
+    PrunableRun, Retention, RunFilter, RunKind, RunRecord, RunState, State, StateError, Tenant,
 };
 
 /// Its Rust is compiled like any other example.

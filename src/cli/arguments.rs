@@ -287,6 +287,37 @@ pub(crate) enum StateCommand {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Remove old runs: shown first, then done. The latest of each customer and playbook, what can be resumed and what
+    /// the registry names always stay
+    Prune(PruneArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PruneArguments {
+    /// How many runs of each customer and playbook stay, however old
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) keep: u16,
+    /// Remove only runs that ended longer ago than this, such as `90d` or `36h`
+    #[arg(long, value_name = "90d|36h", default_value = "90d", value_parser = age)]
+    pub(crate) older_than: Duration,
+    /// Do it without asking
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Only show what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Reads `90d`, `36h`.
+fn age(text: &str) -> Result<Duration, String> {
+    let hours = match text.char_indices().last() {
+        Some((at, 'd')) => text[..at].parse::<u32>().ok().and_then(|days| days.checked_mul(24)),
+        Some((at, 'h')) => text[..at].parse().ok(),
+        _ => None,
+    };
+    hours
+        .map(|hours: u32| Duration::from_secs(u64::from(hours) * 3600))
+        .ok_or_else(|| "an age reads like `90d` (days) or `36h` (hours)".to_owned())
 }
 
 #[derive(Args, Debug)]

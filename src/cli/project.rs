@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tenantry::{Host, HostBuilder, InputError, Project};
 
 use super::arguments::Common;
+use super::console::Console;
 use super::environment::ProcessEnvironment;
 use super::exit::Exit;
 use crate::report::Trouble;
@@ -56,4 +57,17 @@ pub(crate) fn playbook(project: &Project, path: &Path) -> PathBuf {
         return path.to_owned();
     }
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether what was shown is to be done: it was said already, or somebody is asked. Without a terminal nobody can be.
+pub(crate) fn agreed(console: &Console, common: &Common, yes: bool) -> Result<bool, Stopped> {
+    if yes {
+        return Ok(true);
+    }
+    if !common.json && console.can_ask() {
+        return Ok(console.ask("Do this?", false));
+    }
+    let trouble = Trouble::new("nothing was done: nobody was there to be asked")
+        .help("`--yes` does it without asking, `--dry-run` only shows it");
+    Err((vec![trouble], Exit::Usage))
 }

@@ -28,7 +28,7 @@ pub(crate) use registry::unsettled_hint;
 pub(crate) use source::blocking;
 pub(crate) use vault::plain_name;
 
-pub use care::{CareError, Counts, Exported, Finding, Gravity, Health, Imported};
+pub use care::{CareError, Counts, Exported, Finding, Gravity, Health, Imported, Prunable, PrunableRun, Retention};
 pub use commit::{CommitHook, Verdict};
 pub use fingerprint::Fingerprints;
 pub use format::FORMAT;

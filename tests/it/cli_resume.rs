@@ -1,8 +1,5 @@
 //! `tenantry runs resume`, and what `tenantry run` offers of it.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-
 use serde_json::{Value, json};
 
 use crate::support::command_line::{Ended, Folder};
@@ -124,22 +121,6 @@ fn a_changed_playbook_is_shown_and_the_choice_is_the_persons() {
     assert_eq!(names, ["Harbour Logistics", "Staging", "Test"]);
 }
 
-/// The program on a terminal of its own, with this typed into it. Gives its exit code and all it showed.
-fn on_a_terminal(project: &Folder, arguments: &str, typed: &str) -> (Option<i32>, String) {
-    let program = format!("{} {arguments}", env!("CARGO_BIN_EXE_tenantry"));
-    let mut child = Command::new("script")
-        .args(["--quiet", "--return", "--echo", "never", "--command", &program, "/dev/null"])
-        .current_dir(project.path())
-        .env("TERM", "dumb")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), String::from_utf8(output.stdout).unwrap())
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn on_a_terminal_it_asks() {
@@ -147,7 +128,7 @@ fn on_a_terminal_it_asks() {
     let first = only_run(&project.run("run play.rhai --customer hb.yaml --json"));
     let id = text(&first["run"]);
     repair(&project);
-    let (code, shown) = on_a_terminal(&project, "run play.rhai --customer hb.yaml", "what\nn\n");
+    let (code, shown) = project.on_a_terminal("run play.rhai --customer hb.yaml", "what\nn\n");
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains(&format!("did not come to its end: run {id}, failed")), "{shown}");
     assert_eq!(shown.matches("Resume it? [Y/n] ").count(), 2, "a wrong answer is asked again: {shown}");
@@ -158,9 +139,9 @@ fn on_a_terminal_it_asks() {
     project.write("fw.yaml", &CUSTOMER.replace("hb", "fw").replace("Harbour", "Fenwick"));
     project.run("run play.rhai --customer fw.yaml");
     repair(&project);
-    let (code, shown) = on_a_terminal(&project, "run play.rhai --customer fw.yaml", "\n");
+    let (code, shown) = project.on_a_terminal("run play.rhai --customer fw.yaml", "\n");
     assert_eq!(code, Some(0), "{shown}");
     assert!(shown.contains("goes on: "), "{shown}");
-    let (code, shown) = on_a_terminal(&project, "run play.rhai --customer fw.yaml", "");
+    let (code, shown) = project.on_a_terminal("run play.rhai --customer fw.yaml", "");
     assert_eq!((code, shown.contains("[Y/n]")), (Some(0), false), "there is nothing to ask: {shown}");
 }

@@ -69,7 +69,6 @@ async fn a_check_tells_what_is_open_and_what_to_do() {
         &folder,
         "INSERT INTO contents (digest, bytes) VALUES (x'2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae', CAST('pfoo' AS BLOB))",
     );
-    sql(&folder, "INSERT INTO entries (run, sequence, at, body, seal) VALUES (99, 0, 0, x'', x'')");
     let ended = folder.run("state check");
     assert_eq!(ended.code, Some(0), "nothing is damaged: {ended:?}");
     insta::assert_snapshot!(shown(&ended));
@@ -121,6 +120,10 @@ async fn every_kind_of_damage_is_found_and_told() {
         (
             "UPDATE latest SET run = 'run-4' WHERE run = 'run-5'",
             "a run of playbooks/onboard.rhai for customer `ea` is missing",
+        ),
+        (
+            "INSERT INTO entries (run, sequence, at, body, seal) VALUES (99, 0, 0, x'', x'')",
+            "of entries 1 belong to no run",
         ),
         ("DELETE FROM contents", "the file playbooks/onboard.rhai, as run run-2 used it, is missing"),
         ("UPDATE contents SET bytes = x'70'", "is not what was written"),
@@ -232,4 +235,59 @@ fn an_export_holds_no_secret_and_brings_a_project_to_another_machine() {
     assert_eq!(other.run("state check").code, Some(0));
     let both = other.run("state export --json");
     assert_eq!(both.code, Some(3), "{both:?}");
+}
+
+const DAY: i64 = 24 * 3600 * 1000;
+
+/// Eight runs of one customer, all of them years ago; they use two files, one of them all.
+async fn old() -> Folder {
+    let folder = Folder::empty();
+    let past = Past::of(&folder);
+    for number in 0..8 {
+        let run = past.at((number - 5_000) * DAY).begin(opening(&format!("run-{number}"), customer("hb"))).await;
+        run.file("playbooks/onboard.rhai", PLAYBOOK);
+        run.file("logo.svg", if number < 3 { "<svg/>" } else { PLAYBOOK });
+        run.at((number - 5_000) * DAY + 5_000).end(Ending::Succeeded).await;
+    }
+    folder
+}
+
+#[tokio::test]
+async fn old_runs_are_shown_before_they_are_removed() {
+    let folder = old().await;
+    let dry = folder.run("state prune --dry-run");
+    assert_eq!(dry.code, Some(0), "{dry:?}");
+    insta::assert_snapshot!(format!("{}{}", dry.out, dry.error));
+    let alone = folder.run("state prune");
+    assert_eq!((alone.code, alone.out.lines().count()), (Some(3), 4), "nobody can be asked: {alone:?}");
+    let told = folder.run("state prune --keep 2 --dry-run --json").json();
+    assert_eq!(
+        (told["runs"].as_array().unwrap().len(), &told["removed"], &told["version"]),
+        (6, &Value::Null, &json!(1))
+    );
+    assert_eq!(folder.run("state prune --json").code, Some(3));
+    assert_eq!(folder.run("runs list --json").json()["runs"].as_array().unwrap().len(), 8, "nothing is gone");
+
+    let done = folder.run("state prune --yes");
+    assert_eq!((done.code, done.out), (Some(0), alone.out), "{}", done.error);
+    assert!(done.error.ends_with("removed 3 runs\n"), "{}", done.error);
+    let listed = folder.run("runs list --json").json();
+    let ids: Vec<&str> = listed["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["run-7", "run-6", "run-5", "run-4", "run-3"]);
+    let checked = folder.run("state check --json").json();
+    assert_eq!((&checked["whole"], &checked["counts"]["files"]), (&json!(true), &json!(1)), "{checked}");
+    let again = folder.run("state prune");
+    assert_eq!((again.code, again.error.as_str()), (Some(0), "there is nothing to remove\n"));
+    let all = folder.run("state prune --keep 1 --older-than 0d --yes --json").json();
+    assert_eq!((&all["removed"], all["runs"].as_array().unwrap().len()), (&json!(4), 4));
+}
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn on_a_terminal_it_asks_before_it_removes() {
+    let folder = old().await;
+    let (code, shown) = folder.on_a_terminal("state prune", "n\n");
+    assert!(code == Some(0) && shown.contains("Do this? [y/N] ") && !shown.contains("removed "), "{shown}");
+    let (code, shown) = folder.on_a_terminal("state prune", "y\n");
+    assert!(code == Some(0) && shown.contains("removed 3 runs"), "{shown}");
 }

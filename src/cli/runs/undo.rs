@@ -10,7 +10,7 @@ use super::super::arguments::{Common, UndoArguments};
 use super::super::console::Console;
 use super::super::exit::Exit;
 use super::super::interrupt::Interrupts;
-use super::super::project::Stopped;
+use super::super::project::{self, Stopped};
 use crate::report::{self, Trouble};
 
 /// The version of what `--json` prints: raised when a reader must change.
@@ -26,7 +26,7 @@ pub(super) async fn undo(console: &Arc<Console>, common: &Common, arguments: &Un
     if !common.json {
         show(console, &undo);
     }
-    if !writes || arguments.dry_run || !agreed(console, common, arguments)? {
+    if !writes || arguments.dry_run || !project::agreed(console, common, arguments.yes)? {
         if common.json {
             let steps: Vec<&UndoStep> = undo.steps().collect();
             let of = &undo.record().opening.id;
@@ -71,19 +71,6 @@ fn lines<'s>(console: &Console, steps: impl Iterator<Item = &'s UndoStep>, done:
     for line in report::undo_steps(steps, done, console.out()) {
         console.data(&line);
     }
-}
-
-/// Whether it is to be done. Without a terminal nobody can be asked.
-fn agreed(console: &Console, common: &Common, arguments: &UndoArguments) -> Result<bool, Stopped> {
-    if arguments.yes {
-        return Ok(true);
-    }
-    if !common.json && console.can_ask() {
-        return Ok(console.ask("Do this?", false));
-    }
-    let trouble = Trouble::new("nothing was done: nobody was there to be asked")
-        .help("`--yes` does it without asking, `--dry-run` only shows it");
-    Err((vec![trouble], Exit::Usage))
 }
 
 async fn perform(console: &Console, mut undo: Undo) -> UndoReport {

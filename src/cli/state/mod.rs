@@ -4,6 +4,7 @@ mod backup;
 mod check;
 mod export;
 mod import;
+mod prune;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub(crate) fn state(console: &Console, common: &Common, arguments: &StateArgumen
         StateCommand::Check => check::check(console, common),
         StateCommand::Export { file } => export::export(console, common, file),
         StateCommand::Import { file } => import::import(console, common, file),
+        StateCommand::Prune(arguments) => prune::prune(console, common, arguments),
     };
     done.unwrap_or_else(|(troubles, exit)| {
         if common.json {

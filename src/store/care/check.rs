@@ -177,15 +177,14 @@ impl Examined<'_> {
         Ok(())
     }
 
-    /// What belongs to no run.
+    /// What belongs to no run: a run and all of it come and go together.
     fn strays(&mut self) -> rusqlite::Result<()> {
-        let mut rows = 0;
         for table in ["entries", "heads", "uses"] {
             let count = format!("SELECT count(*) FROM {table} WHERE run NOT IN (SELECT number FROM runs)");
-            rows += self.connection.query_row(&count, [], |row| row.get::<_, i64>(0))?.unsigned_abs();
-        }
-        if rows > 0 {
-            self.findings.push(Finding::Stray { rows });
+            let rows: i64 = self.connection.query_row(&count, [], |row| row.get(0))?;
+            if rows > 0 {
+                self.damage(format!("of {table} {rows} belong to no run"));
+            }
         }
         Ok(())
     }

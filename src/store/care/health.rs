@@ -113,11 +113,6 @@ pub enum Finding {
         /// How large they are together.
         bytes: u64,
     },
-    /// Parts of the journal that belong to no run.
-    Stray {
-        /// How many.
-        rows: u64,
-    },
     /// A lease of a process that has ended; whoever asks for it gets it.
     Lease {
         /// Its name.
@@ -158,7 +153,6 @@ impl Finding {
                 format!("the tenant of `{customer}` was created by run {run}, which the journal does not have")
             }
             Self::Unused { files, bytes } => format!("files that no run uses: {files} ({bytes} bytes)"),
-            Self::Stray { rows } => format!("rows of the journal that belong to no run: {rows}"),
             Self::Lease { name, run } => format!("{name} is still leased to run {run}, whose process has ended"),
         }
     }
@@ -180,7 +174,7 @@ impl Finding {
                 "look in the tenant; the run that took its place made sure of what its playbook asks for".to_owned()
             }
             Self::Interrupted { command: Some(command), .. } => format!("`{command}` goes on with it"),
-            Self::Unused { .. } | Self::Stray { .. } => "`tenantry state prune` removes them".to_owned(),
+            Self::Unused { .. } => "`tenantry state prune` removes them".to_owned(),
             Self::Lease { .. } => "the next run takes it over".to_owned(),
             Self::Interrupted { .. } | Self::Unproven { .. } => return None,
         })

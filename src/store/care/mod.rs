@@ -7,6 +7,7 @@ mod export;
 mod health;
 mod import;
 mod line;
+mod prune;
 
 use std::path::Path;
 
@@ -16,6 +17,7 @@ pub use error::CareError;
 pub use export::Exported;
 pub use health::{Counts, Finding, Gravity, Health};
 pub use import::Imported;
+pub use prune::{Prunable, PrunableRun, Retention};
 
 use super::{State, StateError};
 

@@ -8,7 +8,7 @@ use crate::store::seal::{self, Seal};
 use crate::store::totals::{self, Tally};
 
 /// A row of `runs`. Each names the one that took its place, so that a list with a gap shows.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(in crate::store) struct RunRow {
     /// Its place among all runs; none before it is written.
     pub(in crate::store) number: i64,
@@ -199,6 +199,25 @@ impl RunRow {
             )?
             .execute(params![self.number, self.status, self.ended, self.holder, self.superseded_by, self.seal()])?;
         totals::change(connection, Self::TABLE, "", Some(before.seal()), Some(self.seal()))
+    }
+
+    /// Takes the row out; the one before it then names the one after it.
+    pub(in crate::store) fn remove(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let before = connection
+            .prepare_cached(
+                "SELECT * FROM runs WHERE scope = ?1 AND customer = ?2 AND playbook = ?3 AND number < ?4
+                 ORDER BY number DESC LIMIT 1",
+            )?
+            .query_row(params![self.scope, self.customer, self.playbook, self.number], Self::read)
+            .optional()?;
+        if let Some(before) = before {
+            Self { superseded_by: self.superseded_by.clone(), ..before.clone() }.change(connection, &before)?;
+        }
+        connection.prepare_cached("DELETE FROM runs WHERE number = ?1")?.execute([self.number])?;
+        connection
+            .prepare_cached("UPDATE latest SET count = count - 1 WHERE scope = ?1 AND customer = ?2 AND playbook = ?3")?
+            .execute([&self.scope, &self.customer, &self.playbook])?;
+        totals::change(connection, Self::TABLE, "", Some(self.seal()), None)
     }
 
     /// Changes the row of this number as `change` says.

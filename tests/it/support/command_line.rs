@@ -56,6 +56,22 @@ impl Folder {
     pub(crate) fn run(&self, arguments: &str) -> Ended {
         Ended::of(self.command(arguments).output().unwrap())
     }
+
+    /// The program on a terminal of its own, with this typed into it. Gives its exit code and all it showed.
+    pub(crate) fn on_a_terminal(&self, arguments: &str, typed: &str) -> (Option<i32>, String) {
+        let program = format!("{} {arguments}", env!("CARGO_BIN_EXE_tenantry"));
+        let mut child = Command::new("script")
+            .args(["--quiet", "--return", "--echo", "never", "--command", &program, "/dev/null"])
+            .current_dir(self.path())
+            .env("TERM", "dumb")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
