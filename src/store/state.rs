@@ -76,7 +76,9 @@ impl StateError {
                 .to_owned(),
             Self::Foreign { .. } => "move it away; tenantry makes its own".to_owned(),
             Self::Newer { .. } => "use the release that wrote it, or a later one".to_owned(),
-            Self::Access { .. } => return None,
+            Self::Access { .. } => {
+                "make sure that there is room on the disk and that you may write in the file's folder".to_owned()
+            }
         })
     }
 }

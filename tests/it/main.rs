@@ -14,6 +14,7 @@ mod contract;
 mod damage;
 mod files_used;
 mod formats;
+mod full_disk;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;
