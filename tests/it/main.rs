@@ -38,6 +38,7 @@ mod live_http;
 mod looked_up;
 mod playbook;
 mod project;
+mod prune;
 mod readme;
 mod recorded;
 mod registry;

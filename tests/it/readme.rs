@@ -17,13 +17,13 @@ const NOT_RUN: [(&str, &str); 2] = [
 const ENDED: [(&str, Option<i32>); 1] =
     [("cargo run --release -- run playbooks/onboard.rhai --customer trial.yaml", None)];
 /// Pages besides the README whose `sh` fences are typed here.
-const TYPED: [&str; 1] = ["docs/runs.md"];
+const TYPED: [&str; 2] = ["docs/runs.md", "docs/state.md"];
 /// What a fence may be called: each is looked after below, but for `rust,no_run`, which rustdoc compiles.
 const LANGUAGES: [&str; 6] = ["jinja", "rhai", "rust,no_run", "sh", "text", "toml"];
 /// How the program is called: from its sources, or installed.
 const PROGRAMS: [&str; 2] = ["cargo run --release -- ", "tenantry "];
 /// Programs that every machine has.
-const COMMON: [&str; 2] = ["sed ", "echo "];
+const COMMON: [&str; 5] = ["cp ", "echo ", "mkdir ", "mv ", "sed "];
 
 /// A fenced block, with the text between it and the one before.
 struct Block {
