@@ -38,8 +38,8 @@ pub mod undo;
 pub use contract::contract;
 pub use event::{Change, EVENT_VERSION, Event, FieldChange, Step};
 pub use explain::{
-    EqualInput, ExplainError, Explained, ExplainedCall, ExplainedObject, ExplainedOperation, Mention, Object, Relation,
-    TracedCall,
+    CustomerValues, EqualInput, ExplainError, Explained, ExplainedCall, ExplainedObject, ExplainedOperation, Mention,
+    Object, Relation, TracedCall,
 };
 pub use history::{
     Fate, Figures, History, HistoryError, Moment, PastEvent, PastOperation, PastStep, Process, RunSummary, UsedFile,

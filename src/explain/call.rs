@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use super::ExplainError;
-use super::inputs::{EqualInput, equal_inputs};
+use super::inputs::{CustomerValues, EqualInput};
 use crate::history::{History, PastOperation, PastStep, SourceLine};
 use crate::operation::{CallKey, Key, Site};
 use crate::playbook::{FileUse, Frame};
@@ -126,6 +126,7 @@ impl Wanted {
     }
 
     fn explain(self, history: History) -> ExplainedCall {
+        let values = CustomerValues::of(&history.run.opening.inputs);
         let mut operations: Vec<ExplainedOperation> = Vec::new();
         for (place, attempt) in history.operations.iter().enumerate().filter(|(_, attempt)| self.means(&attempt.key)) {
             let known = operations.iter().position(|known| known.key == attempt.key).unwrap_or_else(|| {
@@ -134,7 +135,7 @@ impl Wanted {
                 operations.len() - 1
             });
             operations[known].attempts.push(place);
-            operations[known].inputs = equal_inputs(&attempt.operation, &history.run.opening.inputs);
+            operations[known].inputs = values.equal_to(&attempt.operation);
         }
         ExplainedCall { history, call: self.call, operations, traced: None }
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::operation::{RecordedBody, RecordedCall, RecordedOperation, secret};
+use crate::operation::{RecordedBody, RecordedCall, RecordedOperation, RecordedRequest, secret};
 
 /// A value of a request that equals values of the customer.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,35 +21,29 @@ pub struct EqualInput {
     pub equals: Vec<String>,
 }
 
-/// The values of an operation that equal values of the customer, in the order of the request.
-#[must_use]
-pub fn equal_inputs(operation: &RecordedOperation, customer: &Value) -> Vec<EqualInput> {
-    let mut known = BTreeMap::new();
-    gather("customer".to_owned(), customer, &mut known);
-    let mut search = Search { known, found: Vec::new() };
-    match &operation.call {
-        RecordedCall::Local(arguments) => search.value("arguments".to_owned(), arguments),
-        RecordedCall::Request(request) => {
-            for segment in request.path.split('/').filter(|segment| !segment.is_empty()) {
-                if let Ok(text) = percent_decode_str(segment).decode_utf8() {
-                    search.value("path".to_owned(), &Value::from(text));
-                }
-            }
-            for (name, text) in &request.query {
-                search.value(format!("query.{name}"), &Value::from(text.as_str()));
-            }
-            match &request.body {
-                RecordedBody::Json(body) => search.value("body".to_owned(), body),
-                RecordedBody::Form(parts) => {
-                    for (name, _, content) in parts {
-                        search.value(format!("body.{name}"), content);
-                    }
-                }
-                RecordedBody::Empty | RecordedBody::File(_) => {}
-            }
-        }
+/// The values of a customer, to find those that an operation's equal.
+#[derive(Clone, Debug)]
+pub struct CustomerValues(BTreeMap<String, Vec<String>>);
+
+impl CustomerValues {
+    /// Those that say something.
+    #[must_use]
+    pub fn of(customer: &Value) -> Self {
+        let mut known = BTreeMap::new();
+        gather("customer".to_owned(), customer, &mut known);
+        Self(known)
     }
-    ranked(search.found)
+
+    /// The values of an operation that equal some of these, in the order of the request.
+    #[must_use]
+    pub fn equal_to(&self, operation: &RecordedOperation) -> Vec<EqualInput> {
+        let mut search = Search { known: &self.0, found: Vec::new() };
+        match &operation.call {
+            RecordedCall::Local(arguments) => search.value("arguments".to_owned(), arguments),
+            RecordedCall::Request(request) => search.request(request),
+        }
+        ranked(search.found)
+    }
 }
 
 /// Every telling value with its places.
@@ -97,12 +91,32 @@ fn field(name: &str) -> String {
     if !name.is_empty() && name.chars().all(plain) { format!(".{name}") } else { format!("[{}]", Value::from(name)) }
 }
 
-struct Search {
-    known: BTreeMap<String, Vec<String>>,
+struct Search<'k> {
+    known: &'k BTreeMap<String, Vec<String>>,
     found: Vec<EqualInput>,
 }
 
-impl Search {
+impl Search<'_> {
+    fn request(&mut self, request: &RecordedRequest) {
+        for segment in request.path.split('/').filter(|segment| !segment.is_empty()) {
+            if let Ok(text) = percent_decode_str(segment).decode_utf8() {
+                self.value("path".to_owned(), &Value::from(text));
+            }
+        }
+        for (name, text) in &request.query {
+            self.value(format!("query.{name}"), &Value::from(text.as_str()));
+        }
+        match &request.body {
+            RecordedBody::Json(body) => self.value("body".to_owned(), body),
+            RecordedBody::Form(parts) => {
+                for (name, _, content) in parts {
+                    self.value(format!("body.{name}"), content);
+                }
+            }
+            RecordedBody::Empty | RecordedBody::File(_) => {}
+        }
+    }
+
     /// What is equal as a whole is not taken apart.
     fn value(&mut self, place: String, value: &Value) {
         if secret::name(value).is_some() {
@@ -151,7 +165,7 @@ mod tests {
         request.body = Body::Json(body);
         let (id, subject) = ("createSpace".to_owned(), "space".to_owned());
         let operation = Operation { id, call: Call::Request(request), effect: Effect::Create, subject, site: None };
-        let found = equal_inputs(&RecordedOperation::from(&operation), customer);
+        let found = CustomerValues::of(customer).equal_to(&RecordedOperation::from(&operation));
         found.into_iter().map(|input| (input.place, input.equals)).collect()
     }
 

@@ -12,7 +12,7 @@ use crate::store::Journal;
 
 pub use call::{ExplainedCall, ExplainedOperation, TracedCall};
 pub use error::ExplainError;
-pub use inputs::{EqualInput, equal_inputs};
+pub use inputs::{CustomerValues, EqualInput};
 pub use object::{ExplainedObject, Mention, Relation};
 pub use sighting::Object;
 

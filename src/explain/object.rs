@@ -137,7 +137,8 @@ impl Search<'_> {
                 [] => {}
                 [only] => return Ok((*only).clone()),
                 several => {
-                    let objects = several.iter().copied().cloned().collect();
+                    let mut objects: Vec<Object> = several.iter().copied().cloned().collect();
+                    objects.sort_by(|one, other| one.customer.cmp(&other.customer));
                     return Err(ExplainError::Several { name: name.to_owned(), objects });
                 }
             }

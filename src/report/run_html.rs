@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Value, json};
-use tenantry::operation::BranchStep;
+use tenantry::explain::CustomerValues;
+use tenantry::operation::{BranchStep, CallKey};
 use tenantry::{Change, Ending, Fate, History, PastEvent, PastOperation, Process, RunKind, RunState, Site};
 
 use super::run_json::masked;
@@ -292,7 +293,7 @@ fn mark(history: &History, attempt: &PastOperation, process: &Process, scale: &S
 }
 
 fn steps(history: &History) -> Vec<Value> {
-    let course = history.course();
+    let (course, writes) = (history.course(), writes(history));
     let steps = course.iter().filter_map(|moment| match moment.event {
         PastEvent::Step(past) => Some((moment, past)),
         _ => None,
@@ -315,6 +316,7 @@ fn steps(history: &History) -> Vec<Value> {
                 "site": site.map(Site::to_string),
                 "line": line(history, site, past.sequence),
                 "call": step.call.as_ref().map(ToString::to_string),
+                "writes": step.call.as_ref().and_then(|call| writes.get(call)),
                 "fields": step.fields.iter().map(|field| json!({
                     "name": field.field,
                     "before": value(&field.before),
@@ -323,6 +325,22 @@ fn steps(history: &History) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// The writes of each call, with the customer's values that theirs equal.
+fn writes(history: &History) -> BTreeMap<CallKey, Vec<Value>> {
+    let values = CustomerValues::of(&history.run.opening.inputs);
+    let mut writes: BTreeMap<CallKey, Vec<Value>> = BTreeMap::new();
+    for attempt in history.operations.iter().filter(|attempt| attempt.operation.effect.is_write()) {
+        let equal = values.equal_to(&attempt.operation).into_iter();
+        let equal = equal.map(|input| format!("{} equals {}", input.place, input.equals.join(", ")));
+        writes.entry(attempt.key.call_key()).or_default().push(json!({
+            "place": attempt.sequence,
+            "key": attempt.key.to_string(),
+            "equal": equal.collect::<Vec<_>>(),
+        }));
+    }
+    writes
 }
 
 fn operations(history: &History) -> Vec<Value> {

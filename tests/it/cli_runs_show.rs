@@ -71,6 +71,7 @@ async fn a_page_stands_alone_whatever_a_customer_is_called() {
         assert!(!page.contains(harm), "{harm}");
     }
     assert!(page.contains("&lt;script&gt;alert(1)"), "it is shown as what it is");
+    assert!(page.contains("<br>body.name equals customer.desk"), "what was sent for a step");
     assert!(!page.contains("$secret") && page.contains("prefers-color-scheme"), "{page}");
     let without_values = regex::Regex::new("=\"[^\"]*\"").unwrap().replace_all(&page, "=\"\"").into_owned();
     let loads = regex::Regex::new(r"<[a-z][^>]*\s(src|srcset|data)=").unwrap();
