@@ -13,6 +13,7 @@
 
 mod converge;
 mod csp_origins;
+mod extensions;
 mod globals;
 mod groups;
 mod identity_providers;
@@ -23,6 +24,7 @@ mod login;
 mod operations;
 mod options;
 mod origins;
+mod packages;
 mod render;
 mod request;
 mod roles;
@@ -67,6 +69,7 @@ fn rooms() -> Vec<Room> {
         (None, web_integrations::methods()),
         (None, csp_origins::methods()),
         (None, themes::methods()),
+        (None, extensions::methods()),
         (None, login::methods()),
         (None, operations::methods()),
     ]
@@ -91,6 +94,7 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")
         .register_type_with_name::<themes::Themes>("Themes")
+        .register_type_with_name::<extensions::Extensions>("Extensions")
         .register_type_with_name::<render::Bundle>("Bundle");
     ROOMS.with(|rooms| {
         for room in rooms {

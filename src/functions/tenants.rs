@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::converge;
 use super::csp_origins::CspOrigins;
+use super::extensions::Extensions;
 use super::groups::Groups;
 use super::identity_providers::IdentityProviders;
 use super::licenses::Licenses;
@@ -619,6 +620,12 @@ mod members {
     #[rhai_fn(get = "themes", pure)]
     pub fn themes(tenant: &mut Tenant) -> Themes {
         Themes(tenant.clone())
+    }
+
+    /// The tenant's visualization extensions.
+    #[rhai_fn(get = "extensions", pure)]
+    pub fn extensions(tenant: &mut Tenant) -> Extensions {
+        Extensions(tenant.clone())
     }
 
     /// The tenant as text: its host name.

@@ -49,6 +49,7 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler has the form of one that can refuse")]
 
+mod archive;
 mod assignments;
 mod blobs;
 mod collection;
@@ -68,7 +69,7 @@ mod licenses;
 mod login;
 mod multipart;
 mod oauth;
-mod package;
+mod packages;
 mod paging;
 mod patch;
 mod published;
@@ -84,7 +85,6 @@ mod spaces;
 mod state;
 mod store;
 mod tenants;
-mod themes;
 mod token;
 mod users;
 mod web_integrations;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::multipart::{self, Part};
 use super::refusal::Refusal;
-use super::{themes, web_integrations};
+use super::{packages, web_integrations};
 use crate::contract::{Asked, BodyKind, PathVars, Place, Published, Sent, Violation, contract};
 
 /// The operation that a request means, and the values of the path's variables, decoded.
@@ -96,10 +96,10 @@ pub(super) fn refuse(operation: &Published, violations: &[Violation]) -> Refusal
         }
         "createWebIntegration" if told.contains("missing") => web_integrations::missing(told),
         "createWebIntegration" => web_integrations::invalid(told),
-        "uploadTheme" | "patchTheme" if first.is_some_and(|first| ["", "/data"].contains(&&*first.pointer)) => {
-            themes::unsupported(told)
+        "uploadTheme" | "patchTheme" | "uploadExtension" | "patchExtension" => {
+            let whole = first.is_some_and(|first| ["", "/data"].contains(&&*first.pointer));
+            if whole { packages::unsupported(told) } else { packages::invalid(told) }
         }
-        "uploadTheme" | "patchTheme" => themes::invalid(told),
         "patchWebIntegration" => web_integrations::invalid_patch(told),
         _ => Refusal::bad_request(told),
     };

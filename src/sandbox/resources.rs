@@ -2,8 +2,8 @@
 
 use super::context::{Context, Handled};
 use super::{
-    assignments, console, csp_origins, groups, identity_providers, licenses, login, oauth, roles, shares, spaces,
-    tenants, themes, users, web_integrations,
+    assignments, console, csp_origins, groups, identity_providers, licenses, login, oauth, packages, roles, shares,
+    spaces, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -33,7 +33,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     shares::RESOURCE,
     web_integrations::RESOURCE,
     csp_origins::RESOURCE,
-    themes::RESOURCE,
+    packages::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.

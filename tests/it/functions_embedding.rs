@@ -1,4 +1,4 @@
-//! Web integrations, CSP origins and themes.
+//! Web integrations, CSP origins, themes and extensions.
 #![allow(clippy::needless_raw_string_hashes, reason = "scripts are quoted alike, whatever they hold")]
 
 use serde_json::json;
@@ -135,6 +135,73 @@ fn a_theme_is_uploaded_only_when_its_content_differs() {
     // Qlik answers a change with a list; what a playbook gets is the theme, as after the upload.
     assert_eq!(changed.output["t"]["id"], made.output["t"]["id"]);
     assert_ne!(changed.output["t"]["file"]["md5"], made.output["t"]["file"]["md5"]);
+}
+
+fn extension(project: &Project) {
+    project.template("map/route-map.qext", r#"{ "name": "Route map", "type": "visualization", "version": "1.0.0" }"#);
+    project.template("map/route-map.js", "define([], () => ({ tiles: {{ tiles }} }));");
+}
+
+#[test]
+fn an_extension_is_uploaded_only_when_its_content_differs() {
+    let project = Project::new();
+    extension(&project);
+    let ensure = |tiles: &str| {
+        format!(r#"let e = tenant.extensions.ensure(bundle("map", #{{ tiles: "{tiles}" }})); output(#{{ e: e }});"#)
+    };
+    let [made, changed] = converges(&project, &ensure("a.example"), Some(&ensure("b.example")));
+    assert_eq!(changed.writes(), ["patchExtension"]);
+    assert_eq!(changed.last().subject, "extension \"route-map\"");
+    assert_eq!(changed.output["e"]["id"], made.output["e"]["id"]);
+    assert_ne!(changed.output["e"]["file"]["md5"], made.output["e"]["file"]["md5"]);
+    let got = project
+        .run(
+            r#"output(#{ one: tenant.extensions.get("route-map").name, none: tenant.extensions.find("Route map") == (),
+                         all: tenant.extensions.list().len(), themes: tenant.themes.list().len() });"#,
+        )
+        .good();
+    assert_eq!(json!(got.output), json!({ "one": "Route map", "none": true, "all": 1, "themes": 0 }));
+    let tagged =
+        project.run(r#"tenant.extensions.ensure(bundle("map", #{ tiles: "b.example" }), #{ tags: ["maps"] });"#).good();
+    assert_eq!(tagged.writes(), ["patchExtension"]);
+}
+
+#[test]
+fn what_is_known_by_its_qext_file_can_be_removed() {
+    let project = Project::new();
+    extension(&project);
+    theme(&project);
+    project.run(r#"tenant.extensions.ensure(bundle("map", #{ tiles: "a" }));"#).good();
+    project.run(&ensure("#000000")).good();
+    let script = r#"tenant.extensions.delete("route-map"); tenant.themes.delete("hb-theme");"#;
+    assert_eq!(project.run(script).good().writes(), ["deleteExtension", "deleteTheme"]);
+    let again = project.run(script).good();
+    assert_eq!((again.writes(), again.last().change), (vec![], Change::Unchanged));
+    for (script, problem) in [
+        (r#"tenant.extensions.get("route-map");"#, "there is no extension \"route-map\""),
+        (r#"tenant.themes.get("hb-theme");"#, "there is no theme \"hb-theme\""),
+    ] {
+        assert!(project.run(script).failure().contains(problem), "{script}");
+    }
+    project.run(r#"tenant.extensions.ensure(bundle("map", #{ tiles: "a" }));"#).good();
+}
+
+#[test]
+fn what_qlik_would_refuse_of_an_extension_is_found_first() {
+    let cases: [(&str, &str, &str); 4] = [
+        ("map/run.sh", "true", "an extension cannot hold `run.sh`"),
+        ("map/other.qext", "{}", "an extension needs one .qext file at its top; this has 2"),
+        ("map/route-map.qext", r#"{ "name": "a", "type": "theme" }"#, "does not say `\"type\": \"visualization\"`"),
+        ("map/route-map.qext", r#"{ "type": "visualization" }"#, "has no `name`"),
+    ];
+    for (path, content, problem) in cases {
+        let project = Project::new();
+        extension(&project);
+        project.template(path, content);
+        let report = project.run(r#"tenant.extensions.ensure(bundle("map", #{ tiles: "a" }));"#);
+        assert!(report.failure().contains(problem), "{problem}: {}", report.failure());
+        assert_eq!(report.writes(), ["createTenant", "patchTenant"], "{problem}");
+    }
 }
 
 #[test]

@@ -83,6 +83,7 @@ fn every_function_is_documented() {
                 "integrations",
                 "origins",
                 "themes",
+                "extensions",
             ]
             .contains(&name.as_str())
         });

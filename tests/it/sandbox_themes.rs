@@ -1,4 +1,4 @@
-//! Themes of the sandbox.
+//! Themes and extensions of the sandbox.
 
 use std::io::{Cursor, Write as _};
 
@@ -190,6 +190,47 @@ fn wrong_archives_are_refused() {
     assert_eq!(cloud.post(&host, PATH, json!({"name": "x"})).status, 415);
     assert_eq!(send(&cloud, &Method::POST, &host, PATH, form(None, Some(&json!([1])))).status, 415);
     assert!(cloud.get(&host, PATH).expect(StatusCode::OK)["data"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn an_extension_is_kept_like_a_theme() {
+    const PATH: &str = "/api/v1/extensions";
+    let cloud = Cloud::new();
+    let host = cloud.tenant_host();
+    let extension = |version: &str, more: &[(&str, &[u8])]| {
+        let about = json!({"name": "Route map", "type": "visualization", "version": version, "preview": "map.png"});
+        let about = about.to_string();
+        let own: [(&str, &[u8]); 3] =
+            [("route-map.qext", about.as_bytes()), ("route-map.js", b"define([])"), ("LICENSE", b"MIT")];
+        zipped(&[&own[..], more].concat())
+    };
+    let send = |method: Method, path: &str, file: Option<&[u8]>, data: Option<&Value>| {
+        send(&cloud, &method, &host, path, form(file, data))
+    };
+    let zip = extension("1.0.0", &[]);
+    let tags = json!({"tags": ["maps"], "supernova": true});
+    let made = send(Method::POST, PATH, Some(&zip), Some(&tags)).expect(StatusCode::CREATED);
+    assert_eq!((&made["qextFilename"], &made["type"]), (&json!("route-map"), &json!("visualization")));
+    assert_eq!((&made["preview"], &made["supernova"], &made["tags"]), (&json!("map.png"), &json!(true), &tags["tags"]));
+    assert_eq!(made["file"]["md5"], md5(&zip));
+    assert_eq!(send(Method::POST, PATH, Some(&zip), None).status, 409);
+    let script = cloud.get(&host, &format!("{PATH}/route-map/file/route-map.js"));
+    assert_eq!((script.header("content-type"), &script.bytes[..]), ("text/javascript", &b"define([])"[..]));
+    assert_eq!(cloud.get(&host, &format!("{PATH}/route-map/file")).bytes, zip);
+    // An extension answers a change with itself, a theme with a list.
+    let zip = extension("1.1.0", &[]);
+    let patched = send(Method::PATCH, &format!("{PATH}/route-map"), Some(&zip), None).expect(StatusCode::OK);
+    assert_eq!((&patched["id"], &patched["qextVersion"]), (&made["id"], &json!("1.1.0")));
+    assert_eq!(cloud.get(&host, PATH).expect(StatusCode::OK)["data"], json!([patched]));
+    let theme = theme("harbour", "Harbour", "1");
+    assert_eq!(send(Method::POST, PATH, Some(&theme), None).status, 422, "a theme is no extension");
+    for (program, status) in [("run.exe", 415), ("lib/run.sh", 415), ("page.php", 415), ("map.png", 200)] {
+        let zip = extension("2", &[(program, b"x")]);
+        assert_eq!(send(Method::PATCH, &format!("{PATH}/route-map"), Some(&zip), None).status, status, "{program}");
+    }
+    assert!(cloud.get(&host, "/api/v1/themes").expect(StatusCode::OK)["data"].as_array().unwrap().is_empty());
+    assert_eq!(cloud.delete(&host, &format!("{PATH}/route-map")).status, 204);
+    assert_eq!(cloud.get(&host, &format!("{PATH}/route-map")).status, 410);
 }
 
 #[test]

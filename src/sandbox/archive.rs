@@ -1,7 +1,7 @@
 //! Archives of themes and extensions: a zip with a `.qext` file that says what it is.
 //!
 //! Limits and refused kinds of files: file restrictions of themes and extensions (help.qlik.com); how a theme is laid
-//! out: build a theme (qlik.dev).
+//! out: build a theme (qlik.dev). Qlik tells the kind of a file by its content; here, its ending does: an assumption.
 
 use std::io::{Cursor, Read as _};
 
@@ -35,6 +35,23 @@ const THEME_FILES: &[(&str, &str)] = &[
     ("woff2", "font/woff2"),
 ];
 
+/// How further files of an extension are served.
+const EXTENSION_FILES: &[(&str, &str)] = &[
+    ("js", "text/javascript"),
+    ("map", "application/json"),
+    ("md", "text/markdown"),
+    ("mjs", "text/javascript"),
+    ("txt", "text/plain"),
+    ("xml", "text/xml"),
+];
+
+/// What extensions do not take: programs, libraries, core dumps, Java applets, zips, and scripts of shells, batch, AWK
+/// and PHP.
+const REFUSED: &[&str] = &[
+    "awk", "bash", "bat", "bin", "class", "cmd", "com", "core", "dll", "dylib", "exe", "jar", "ksh", "msi", "o", "php",
+    "sh", "so", "sys", "zip", "zsh",
+];
+
 /// Why an archive is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -57,10 +74,11 @@ pub(super) struct Package {
     pub(super) about: Value,
 }
 
-/// How a theme's file is served; none when themes do not take it.
+/// How a file is served; none when its kind is not known.
 pub(super) fn kind(path: &str) -> Option<&'static str> {
     let ending = ending(path);
-    THEME_FILES.iter().find(|(held, _)| *held == ending).map(|(_, kind)| *kind)
+    let known = THEME_FILES.iter().chain(EXTENSION_FILES);
+    known.into_iter().find(|(held, _)| *held == ending).map(|(_, kind)| *kind)
 }
 
 fn ending(path: &str) -> String {
@@ -73,7 +91,8 @@ fn ending(path: &str) -> String {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn theme(bytes: &Bytes) -> Result<Package, Fault> {
-    let (package, folder, files) = read(bytes, |path| kind(path).is_some())?;
+    let takes = |path: &str| THEME_FILES.iter().any(|(held, _)| *held == ending(path));
+    let (package, folder, files) = read(bytes, takes)?;
     if package.about.get("type").and_then(Value::as_str) != Some("theme") {
         return invalid(format!("{}.qext does not say \"type\": \"theme\"", package.identity));
     }
@@ -83,6 +102,21 @@ pub(super) fn theme(bytes: &Bytes) -> Result<Package, Fault> {
     }
     document(bytes, &definition)?;
     Ok(package)
+}
+
+/// Reads an extension's archive. That it says what type it is, and that it is no theme, is an assumption: the pages show
+/// `visualization` and say nothing of others.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn extension(bytes: &Bytes) -> Result<Package, Fault> {
+    let (package, ..) = read(bytes, |path| !REFUSED.contains(&&*ending(path)))?;
+    match package.about.get("type").and_then(Value::as_str) {
+        None | Some("" | "theme") => {
+            invalid(format!("{}.qext does not say \"type\": \"visualization\"", package.identity))
+        }
+        Some(_) => Ok(package),
+    }
 }
 
 /// Reads an archive: the package, the folder its `.qext` file is in, and the paths of its files.
