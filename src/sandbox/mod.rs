@@ -52,6 +52,7 @@
 mod archive;
 mod assignments;
 mod blobs;
+mod brands;
 mod collection;
 mod console;
 mod context;

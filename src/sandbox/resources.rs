@@ -2,8 +2,8 @@
 
 use super::context::{Context, Handled};
 use super::{
-    assignments, console, csp_origins, groups, identity_providers, licenses, login, oauth, packages, roles, shares,
-    spaces, tenants, users, web_integrations,
+    assignments, brands, console, csp_origins, groups, identity_providers, licenses, login, oauth, packages, roles,
+    shares, spaces, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -34,6 +34,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     web_integrations::RESOURCE,
     csp_origins::RESOURCE,
     packages::RESOURCE,
+    brands::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.
