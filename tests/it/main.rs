@@ -46,7 +46,6 @@ mod render;
 mod replay;
 mod resume;
 mod sandbox_brands;
-mod sandbox_brands;
 mod sandbox_csp_origins;
 mod sandbox_faults;
 mod sandbox_frame;
