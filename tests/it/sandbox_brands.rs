@@ -10,6 +10,9 @@ const PATH: &str = "/api/v1/brands";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nlogo";
 const ICO: &[u8] = b"\0\0\x01\0icon";
 
+/// Parts of a form, by name; `name=file` for one that is a file.
+type Parts<'p> = &'p [(&'p str, &'p [u8])];
+
 struct Tenant {
     cloud: Cloud,
     host: String,
@@ -22,8 +25,8 @@ impl Tenant {
         Self { cloud, host }
     }
 
-    /// Sends a form; a part whose name ends in a file's ending is a file.
-    fn form(&self, method: &Method, path: &str, parts: &[(&str, &[u8])]) -> Reply {
+    /// Sends a form.
+    fn form(&self, method: &Method, path: &str, parts: Parts<'_>) -> Reply {
         let mut body = Vec::new();
         for (name, content) in parts {
             let (name, file) = name.split_once('=').map_or((*name, None), |(name, file)| (name, Some(file)));
@@ -151,7 +154,7 @@ fn files_are_added_replaced_and_removed() {
 fn wrong_brands_are_refused() {
     let tenant = Tenant::new();
     let large = [PNG, &vec![0; 300 << 10]].concat();
-    let cases: [(&str, &[(&str, &[u8])]); 7] = [
+    let cases: [(&str, Parts<'_>); 7] = [
         ("no name", &[("description", b"d")]),
         ("an empty name", &[("name", b"")]),
         ("a logo that is no picture", &[("name", b"n"), ("logo=l.png", b"GIF89a")]),
