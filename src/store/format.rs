@@ -11,7 +11,7 @@ use super::seal::Seal;
 use super::totals::{self, Tally};
 
 /// The version of the state file's format that this release writes; it reads every earlier one and brings it up to date.
-pub const FORMAT: i64 = 2;
+pub const FORMAT: i64 = 3;
 
 /// Marks a state file as tenantry's (`TNRY`).
 const APPLICATION: i64 = 0x544e_5259;
@@ -20,7 +20,7 @@ const APPLICATION: i64 = 0x544e_5259;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What brings a file of each format to the next one, from nothing on. A step that was released never changes.
-const STEPS: [fn(&Connection) -> rusqlite::Result<()>; 2] = [registry, journal];
+const STEPS: [fn(&Connection) -> rusqlite::Result<()>; 3] = [registry, journal, chain];
 
 /// Format 1: the registry.
 fn registry(connection: &Connection) -> rusqlite::Result<()> {
@@ -134,6 +134,31 @@ CREATE TABLE leases (
         seal_row(connection, IntentRow::TABLE, &row.organization, &row.intent.customer, row.seal())?;
     }
     Ok(())
+}
+
+/// Format 3: entries lie in the order in which they came, see [`super::journal::chain`].
+fn chain(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "
+CREATE TABLE chained (
+    number   INTEGER PRIMARY KEY,
+    run      INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    before   INTEGER,
+    at       INTEGER NOT NULL,
+    body     BLOB NOT NULL,
+    seal     BLOB NOT NULL
+) STRICT;
+INSERT INTO chained (run, sequence, at, body, seal)
+    SELECT run, sequence, at, body, seal FROM entries ORDER BY run, sequence;
+UPDATE chained SET before = number - 1 WHERE sequence > 0;
+ALTER TABLE heads ADD COLUMN last INTEGER;
+UPDATE heads SET last = ends.number
+    FROM (SELECT run, max(number) AS number FROM chained GROUP BY run) AS ends WHERE ends.run = heads.run;
+DROP TABLE entries;
+ALTER TABLE chained RENAME TO entries;
+",
+    )
 }
 
 fn seal_row(

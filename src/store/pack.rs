@@ -1,21 +1,20 @@
 //! How texts lie in the file: compressed where that helps.
 
 use std::cell::RefCell;
-use std::io::Read as _;
 
-use flate2::read::DeflateDecoder;
-use flate2::{Compress, Compression, FlushCompress, Status};
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 
 /// Shorter texts hardly shrink.
 const WORTH_IT: usize = 256;
 
 thread_local! {
-    /// Making one costs more than packing an entry.
+    // Making one costs more than packing an entry, or unpacking it.
     static PACKER: RefCell<Compress> = RefCell::new(Compress::new(Compression::fast(), false));
+    static UNPACKER: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
 /// Nothing we write unpacks to more than this: a bit that flipped must not cost all memory.
-const MOST: u64 = 1 << 30;
+const MOST: usize = 1 << 30;
 
 /// A text as it lies in the file.
 pub(super) fn pack(text: &[u8]) -> Vec<u8> {
@@ -44,11 +43,24 @@ fn deflated(deflate: &mut Compress, text: &[u8]) -> Option<Vec<u8>> {
 pub(super) fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
     match packed.split_first()? {
         (b'p', plain) => Some(plain.to_vec()),
-        (b'z', deflated) => {
-            let mut text = Vec::new();
-            DeflateDecoder::new(deflated).take(MOST).read_to_end(&mut text).ok()?;
-            Some(text)
-        }
+        (b'z', deflated) => UNPACKER.with_borrow_mut(|inflate| inflated(inflate, deflated)),
         _ => None,
+    }
+}
+
+fn inflated(inflate: &mut Decompress, deflated: &[u8]) -> Option<Vec<u8>> {
+    inflate.reset(false);
+    let mut text = Vec::with_capacity(deflated.len().saturating_mul(4));
+    loop {
+        let read = usize::try_from(inflate.total_in()).ok()?;
+        let status = inflate.decompress_vec(deflated.get(read..)?, &mut text, FlushDecompress::None).ok()?;
+        if status == Status::StreamEnd {
+            return Some(text);
+        }
+        // Room was left, so it ends too early.
+        if text.len() < text.capacity() || text.len() >= MOST {
+            return None;
+        }
+        text.reserve(text.len());
     }
 }

@@ -12,7 +12,7 @@ use tenantry::store::{Ending, Entry, FORMAT, Logged, Opening, RunFilter, RunKind
 use tenantry::surroundings::{Clock, RuntimeClock};
 
 /// Every format that was ever written.
-const FORMATS: [i64; 2] = [1, 2];
+const FORMATS: [i64; 3] = [1, 2, 3];
 
 fn fixture(format: i64) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/state/format-{format}.db"))
@@ -146,7 +146,7 @@ PRAGMA user_version = 1;",
 }
 
 /// Made by this release: the registry, a run that ended and one whose process died.
-async fn write_2(path: &Path) {
+async fn write_3(path: &Path) {
     let state = State::open(path, clock()).unwrap();
     let (registry, journal) = (state.registry(), state.journal());
     for tenant in [harbour(), fenwick()] {
@@ -178,7 +178,7 @@ async fn write() {
     assert!(!fixture(FORMAT).exists(), "a file of a released format stays as it is");
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("state.db");
-    write_2(&path).await;
+    write_3(&path).await;
     std::fs::copy(path, fixture(FORMAT)).unwrap();
 }
 
@@ -217,20 +217,22 @@ async fn the_registry_of_every_format_is_read_and_goes_on() {
 }
 
 #[tokio::test]
-async fn a_run_of_format_2_is_read_and_goes_on() {
-    let (_folder, state) = open(2);
-    let journal = state.journal();
-    let runs = journal.runs(&RunFilter::default()).unwrap();
-    let states: Vec<(&str, RunState)> = runs.iter().map(|run| (run.opening.id.as_str(), run.status)).collect();
-    assert_eq!(states, [(OPEN, RunState::Interrupted), (ENDED, RunState::Succeeded)]);
-    assert_eq!(runs[1].opening, opening(ENDED, "hb"));
-    let entries: Vec<Logged> = journal.entries(ENDED).unwrap();
-    assert_eq!(entries.len(), 4);
-    let Entry::File { path, digest } = &entries[1].entry else { panic!("{:?}", entries[1]) };
-    assert_eq!(path, "playbooks/onboard.rhai");
-    assert_eq!(journal.content(digest).unwrap().unwrap(), PLAYBOOK);
-    let (_, entries, log) = journal.reopen(OPEN).await.unwrap();
-    assert_eq!(entries.len(), 3);
-    log.append(&step("space \"Staging\"")).await.unwrap();
-    assert_eq!(journal.entries(OPEN).unwrap()[3].entry, step("space \"Staging\""));
+async fn the_runs_of_every_format_with_a_journal_are_read_and_go_on() {
+    for format in [2, 3] {
+        let (_folder, state) = open(format);
+        let journal = state.journal();
+        let runs = journal.runs(&RunFilter::default()).unwrap();
+        let states: Vec<(&str, RunState)> = runs.iter().map(|run| (run.opening.id.as_str(), run.status)).collect();
+        assert_eq!(states, [(OPEN, RunState::Interrupted), (ENDED, RunState::Succeeded)]);
+        assert_eq!(runs[1].opening, opening(ENDED, "hb"));
+        let entries: Vec<Logged> = journal.entries(ENDED).unwrap();
+        assert_eq!(entries.len(), 4);
+        let Entry::File { path, digest } = &entries[1].entry else { panic!("{:?}", entries[1]) };
+        assert_eq!(path, "playbooks/onboard.rhai");
+        assert_eq!(journal.content(digest).unwrap().unwrap(), PLAYBOOK);
+        let (_, entries, log) = journal.reopen(OPEN).await.unwrap();
+        assert_eq!(entries.len(), 3);
+        log.append(&step("space \"Staging\"")).await.unwrap();
+        assert_eq!(journal.entries(OPEN).unwrap()[3].entry, step("space \"Staging\""));
+    }
 }

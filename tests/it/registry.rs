@@ -190,7 +190,7 @@ async fn a_newer_state_file_is_left_alone() {
     drop(connection);
     let error = State::open(&path, clock()).unwrap_err();
     assert!(matches!(error, StateError::Newer { found, .. } if found == FORMAT + 6));
-    assert!(error.to_string().ends_with("has format 8; this release reads formats up to 2"), "{error}");
+    assert!(error.to_string().ends_with("has format 9; this release reads formats up to 3"), "{error}");
 }
 
 #[tokio::test]

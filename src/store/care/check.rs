@@ -186,6 +186,11 @@ impl Examined<'_> {
                 self.damage(format!("of {table} {rows} belong to no run"));
             }
         }
+        let count = "SELECT (SELECT count(*) FROM entries) - (SELECT total(count) FROM heads)";
+        let rows: f64 = self.connection.query_row(count, [], |row| row.get(0))?;
+        if rows > 0.0 {
+            self.damage(format!("of entries {rows} have no place in the log of their run"));
+        }
         Ok(())
     }
 

@@ -13,8 +13,9 @@ use super::check::examine;
 use super::line::{EXPORT_VERSION, Line};
 use super::{CareError, Gravity, Stop};
 use crate::operation::hex;
+use crate::store::journal::chain::{self, Head, Place};
 use crate::store::journal::row::RunRow;
-use crate::store::journal::{Entry, Head, Opening, head, unhex};
+use crate::store::journal::{Entry, Opening, unhex};
 use crate::store::lease::Holders;
 use crate::store::pack::pack;
 use crate::store::registry::rows::{IntentRow, TenantRow};
@@ -297,7 +298,7 @@ impl Import<'_> {
     fn run(&mut self, row: &RunRow, seal: &str, entries: u64) -> Result<(), Stop> {
         self.sealed(seal, row.seal())?;
         let here = match RunRow::of(self.connection, &row.id)? {
-            Some(known) if known.seal() == row.seal() => Here::Known(head(self.connection, known.number)?),
+            Some(known) if known.seal() == row.seal() => Here::Known(chain::head(self.connection, known.number)?),
             Some(_) => {
                 self.conflict(format!("run {} went on otherwise here", row.id));
                 Here::Other
@@ -318,17 +319,14 @@ impl Import<'_> {
         let Some(mut run) = self.run.take().filter(|run| run.count < run.entries) else {
             return Err(self.wrong("it belongs to no run"));
         };
-        run.seal = seal::next(run.seal, run.count, at, text.as_bytes());
+        let before = run.seal;
+        run.seal = seal::next(before, run.count, at, text.as_bytes());
         self.sealed(beside, run.seal)?;
         Timestamp::from_microsecond(at).map_err(|_| self.wrong("it has a time that is none"))?;
         let entry: Entry = serde_json::from_str(text).map_err(|error| self.no_line(&error))?;
         if let Here::New(number) = run.here {
-            self.connection
-                .prepare_cached("INSERT INTO entries (run, sequence, at, body, seal) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![number, run.count.cast_signed(), at, pack(text.as_bytes()), run.seal])?;
-            self.connection
-                .prepare_cached("UPDATE heads SET count = ?2 + 1, seal = ?3 WHERE run = ?1")?
-                .execute(params![number, run.count.cast_signed(), run.seal])?;
+            let place = Place { run: number, sequence: run.count, before, seal: run.seal };
+            chain::add(self.connection, &place, at, &pack(text.as_bytes()))?;
             if let Entry::File { digest, .. } = &entry {
                 self.used(digest, number)?;
             }

@@ -1,11 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::store::journal::row::{OPEN, RunRow};
-use crate::store::journal::{Opening, RunKind};
+use crate::store::journal::{Opening, RunKind, chain};
 use crate::store::lease::Holders;
 use crate::store::registry::rows::{IntentRow, TenantRow};
 use crate::store::{State, StateError, format};
@@ -167,17 +167,15 @@ fn measure(connection: &Connection, rows: Vec<RunRow>) -> rusqlite::Result<Pruna
     let mut runs = Vec::with_capacity(rows.len());
     let mut bytes = 0_u64;
     for row in &rows {
-        let (entries, size): (i64, i64) = connection
-            .prepare_cached("SELECT count(*), coalesce(sum(length(body)), 0) FROM entries WHERE run = ?1")?
-            .query_row([row.number], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        bytes += size.unsigned_abs();
+        let (entries, size) = chain::measure(connection, row.number)?;
+        bytes += size;
         runs.push(PrunableRun {
             run: row.id.clone(),
             customer: row.customer.clone(),
             playbook: row.playbook.clone(),
             status: if row.status == OPEN { "interrupted".to_owned() } else { row.status.clone() },
             began: row.began.clone(),
-            entries: entries.unsigned_abs(),
+            entries,
         });
     }
     let uses = format::all(connection, "SELECT content, run FROM uses", |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -200,9 +198,7 @@ fn remove(connection: &Connection, row: &RunRow) -> rusqlite::Result<bool> {
     if now.is_none_or(|now| now.seal() != row.seal()) {
         return Ok(false);
     }
-    for table in ["entries", "heads"] {
-        connection.execute(&format!("DELETE FROM {table} WHERE run = ?1"), params![row.number])?;
-    }
+    chain::remove(connection, row.number)?;
     row.remove(connection)?;
     Ok(true)
 }

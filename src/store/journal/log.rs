@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::chain::{self, Place};
 use super::entry::{Ending, Entry};
 use super::row::RunRow;
 use crate::operation::hex;
@@ -88,42 +89,22 @@ impl RunLog {
         *next = Next { sequence: sequence + 1, seal };
         // Handed in while the place is held, so that the file gets entries in order.
         let done = self.0.state.change_soon(move |connection| {
-            let place = Place { run, sequence: i64::try_from(sequence).unwrap_or(i64::MAX), before, seal };
-            if !place.take(connection)? {
+            if !chain::add(connection, &Place { run, sequence, before, seal }, at, &body)? {
                 let source = "an earlier entry of this run could not be written".into();
                 return Ok(Err(StateError::Access { path, source }));
             }
-            place.write(connection, at, &body, beside).map(Ok)
+            beside.write(connection, run).map(Ok)
         });
         drop(next);
         done
     }
 }
 
-/// The place of an entry in its run's log.
-struct Place {
-    run: i64,
-    sequence: i64,
-    before: Seal,
-    seal: Seal,
-}
-
-impl Place {
-    /// Makes the entry the last one, when the one before it is: a log with a gap would be worth nothing.
-    fn take(&self, connection: &Connection) -> rusqlite::Result<bool> {
-        let taken = connection
-            .prepare_cached("UPDATE heads SET count = ?2 + 1, seal = ?4 WHERE run = ?1 AND count = ?2 AND seal = ?3")?
-            .execute(params![self.run, self.sequence, self.before, self.seal])?;
-        Ok(taken == 1)
-    }
-
-    fn write(&self, connection: &Connection, at: i64, body: &[u8], beside: Beside) -> rusqlite::Result<()> {
-        connection
-            .prepare_cached("INSERT INTO entries (run, sequence, at, body, seal) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![self.run, self.sequence, at, body, self.seal])?;
-        match beside {
-            Beside::Nothing => Ok(()),
-            Beside::Content(digest, content) => {
+impl Beside {
+    fn write(self, connection: &Connection, run: i64) -> rusqlite::Result<()> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::Content(digest, content) => {
                 let known = connection.prepare_cached("SELECT 1 FROM contents WHERE digest = ?1")?.exists([&digest])?;
                 if !known {
                     connection
@@ -135,10 +116,10 @@ impl Place {
                         "INSERT INTO uses (content, run) SELECT number, ?2 FROM contents WHERE digest = ?1
                          ON CONFLICT DO NOTHING",
                     )?
-                    .execute(params![digest, self.run])?;
+                    .execute(params![digest, run])?;
                 Ok(())
             }
-            Beside::Ending(status, ended) => RunRow::update(connection, self.run, |row| {
+            Self::Ending(status, ended) => RunRow::update(connection, run, |row| {
                 status.as_str().clone_into(&mut row.status);
                 row.ended = Some(ended);
             }),

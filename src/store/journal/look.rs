@@ -2,9 +2,12 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::{Journal, JournalError};
+use super::row::RunRow;
+use super::{Journal, JournalError, chain};
+use crate::store::seal;
 
 /// Where a text was found.
 #[derive(Debug, Default)]
@@ -44,6 +47,24 @@ impl Journal {
     /// When the state file cannot be read.
     pub fn playbooks(&self) -> Result<Vec<String>, JournalError> {
         self.0.read(|connection| texts(connection, "SELECT DISTINCT playbook FROM runs ORDER BY playbook"))
+    }
+
+    /// From when to when the last run for a customer was at work, as far as its journal tells. Blocks.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub(crate) fn last_work(
+        &self,
+        scope: &str,
+        customer: &str,
+    ) -> Result<Option<(Timestamp, Timestamp)>, JournalError> {
+        self.0.read(|connection| {
+            let Some(run) = RunRow::last_for(connection, scope, customer)? else { return Ok(None) };
+            let Some(last) = chain::last_at(connection, run.number)? else { return Ok(None) };
+            let damaged = |error: jiff::Error| seal::damage(error.to_string());
+            let began = run.began.parse().map_err(damaged)?;
+            Ok(Some((began, Timestamp::from_microsecond(last).map_err(damaged)?)))
+        })
     }
 
     /// The runs that have an entry with one of these texts in it. Unpacks every entry of every run, one run at a time,

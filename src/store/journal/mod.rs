@@ -1,5 +1,6 @@
 //! What runs did: one log for each run, only ever added to.
 
+pub(super) mod chain;
 mod entry;
 mod log;
 mod look;
@@ -260,11 +261,12 @@ impl Journal {
     /// The texts of all entries of the run of exactly this id, found to be what was written; its number, and the seal of
     /// the last.
     fn read_texts(&self, id: &str) -> Result<Option<(i64, Vec<Text>, Seal)>, JournalError> {
-        let found: Option<(RunRow, Vec<Raw>, Option<Head>)> = self.0.read::<_, JournalError>(|connection| {
-            let Some(run) = RunRow::of(connection, id)? else { return Ok(None) };
-            let (rows, head) = (raw_entries(connection, run.number)?, head(connection, run.number)?);
-            Ok(Some((run, rows, head)))
-        })?;
+        let found: Option<(RunRow, Vec<chain::Raw>, Option<chain::Head>)> =
+            self.0.read::<_, JournalError>(|connection| {
+                let Some(run) = RunRow::of(connection, id)? else { return Ok(None) };
+                let (rows, head) = (chain::entries(connection, run.number)?, chain::head(connection, run.number)?);
+                Ok(Some((run, rows, head)))
+            })?;
         let Some((run, rows, head)) = found else { return Ok(None) };
         let (texts, last) = checked(&run, rows, head)?;
         Ok(Some((run.number, texts, last)))
@@ -272,12 +274,12 @@ impl Journal {
 }
 
 /// Sequence, time and text of each entry, found to be what was written, and the seal of the last.
-fn checked(run: &RunRow, rows: Vec<Raw>, head: Option<Head>) -> Result<(Vec<Text>, Seal), JournalError> {
+fn checked(run: &RunRow, rows: Vec<chain::Raw>, head: Option<chain::Head>) -> Result<(Vec<Text>, Seal), JournalError> {
     let damaged =
         |sequence: u64, why: &str| JournalError::Damaged { run: run.id.clone(), sequence, why: why.to_owned() };
     let mut texts = Vec::with_capacity(rows.len());
     let mut before = run.first();
-    for (place, (sequence, at, body, sealed)) in (0..).zip(rows) {
+    for (place, chain::Raw { sequence, at, body, seal: sealed }) in (0..).zip(rows) {
         if sequence != place {
             return Err(damaged(place, "it is missing"));
         }
@@ -309,7 +311,7 @@ fn parsed(id: &str, texts: Vec<Text>) -> Result<Vec<Logged>, JournalError> {
 
 /// The texts of a run's entries, for whoever looks at the whole file; damage is an error of the look.
 pub(super) fn log_texts(connection: &Connection, run: &RunRow) -> rusqlite::Result<Vec<Text>> {
-    let (rows, head) = (raw_entries(connection, run.number)?, head(connection, run.number)?);
+    let (rows, head) = (chain::entries(connection, run.number)?, chain::head(connection, run.number)?);
     checked(run, rows, head).map(|(texts, _)| texts).map_err(|error| seal::damage(error.to_string()))
 }
 
@@ -320,30 +322,6 @@ pub(super) fn read_log(connection: &Connection, run: &RunRow) -> rusqlite::Resul
 
 /// Sequence, time and text of an entry.
 pub(super) type Text = (u64, i64, Vec<u8>);
-
-/// Sequence, time, body and seal of an entry.
-type Raw = (u64, i64, Vec<u8>, Vec<u8>);
-
-/// How many entries a run has, and the seal of the last.
-pub(super) type Head = (u64, Seal);
-
-pub(super) fn head(connection: &Connection, number: i64) -> rusqlite::Result<Option<Head>> {
-    let row: Option<(i64, Vec<u8>)> = connection
-        .prepare_cached("SELECT count, seal FROM heads WHERE run = ?1")?
-        .query_row([number], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(row.and_then(|(count, seal)| Some((u64::try_from(count).ok()?, seal.try_into().ok()?))))
-}
-
-fn raw_entries(connection: &Connection, number: i64) -> rusqlite::Result<Vec<Raw>> {
-    let mut rows =
-        connection.prepare_cached("SELECT sequence, at, body, seal FROM entries WHERE run = ?1 ORDER BY sequence")?;
-    rows.query_map([number], |row| {
-        let sequence: i64 = row.get(0)?;
-        Ok((u64::try_from(sequence).unwrap_or(u64::MAX), row.get(1)?, row.get(2)?, row.get(3)?))
-    })?
-    .collect()
-}
 
 /// The digest by which the content of a file is kept.
 pub(crate) fn content_digest(content: &[u8]) -> String {

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
+use super::chain;
 use super::entry::Opening;
 use crate::store::pack::{pack, unpack};
 use crate::store::seal::{self, Seal};
@@ -128,6 +129,14 @@ impl RunRow {
         Ok(found)
     }
 
+    /// The last run for a customer, whichever its playbook.
+    pub(super) fn last_for(connection: &Connection, scope: &str, customer: &str) -> rusqlite::Result<Option<Self>> {
+        connection
+            .prepare_cached("SELECT * FROM runs WHERE scope = ?1 AND customer = ?2 ORDER BY number DESC LIMIT 1")?
+            .query_row([scope, customer], Self::read)
+            .optional()
+    }
+
     /// Every run, the latest first.
     pub(in crate::store) fn all(connection: &Connection) -> rusqlite::Result<Vec<Self>> {
         let mut rows = connection.prepare_cached("SELECT * FROM runs ORDER BY number DESC")?;
@@ -184,9 +193,7 @@ impl RunRow {
                 pack(&self.opening),
             ])?;
         let number = connection.last_insert_rowid();
-        connection
-            .prepare_cached("INSERT INTO heads (run, count, seal) VALUES (?1, 0, ?2)")?
-            .execute(params![number, self.first()])?;
+        chain::begin(connection, number, self.first())?;
         totals::change(connection, Self::TABLE, "", None, Some(self.seal()))?;
         Ok(number)
     }
