@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 use super::Inner;
 use crate::interpreter::{
     self, Embedded, Enrolment, IdentitySource, Interpreter, Layer, Leased, License, Live, Locals, LookedUp,
-    Organization, PATIENCE, Registered, Stray, Timed,
+    Organization, PATIENCE, Recent, Registered, Stray, Timed,
 };
 use crate::operation::secret::SecretStore as _;
 use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
@@ -277,12 +277,13 @@ impl Connection {
         lease: Lease,
         customer: &str,
         run: &str,
+        recent: Option<Recent>,
         operation_timeout: Option<Duration>,
     ) -> Arc<dyn Interpreter> {
         let locals = Locals::new(Arc::clone(&self.interpreter), Arc::clone(&host.locals));
         let timed = Timed::new(locals, operation_timeout);
         // A look-up as a whole is not bound by the time of one operation: each of its reads is.
-        let looked_up = LookedUp::new(timed, Arc::clone(&host.clock)).patience(self.patience);
+        let looked_up = LookedUp::new(timed, Arc::clone(&host.clock)).patience(self.patience).after(recent);
         let registered = Registered::new(looked_up, host.registry.clone(), self.enrolment.clone(), customer, run)
             .patience(self.patience);
         let leased: Arc<dyn Interpreter> = Arc::new(Leased::new(registered, host.state.leases(), run, [lease]));

@@ -16,7 +16,7 @@ use super::resume::Resume;
 use super::run::Timeouts;
 use super::teller::{Scribe, Teller};
 use super::{Host, Playbook};
-use crate::interpreter::{Interpreter, Journaled, Journaling, Permitted};
+use crate::interpreter::{Interpreter, Journaled, Journaling, Permitted, Recent};
 use crate::operation::{Failure, Site};
 use crate::playbook::{Diagnostic, RecordedLine, Runtime, Session, Start};
 use crate::project::Customer;
@@ -86,6 +86,9 @@ impl Work {
     async fn begin(&self, connection: Arc<Connection>, lease: Lease, turn: Turn) -> Result<Opened, Failure> {
         let host = &self.host.0;
         let journal = host.state.journal();
+        let (scope, code) = (connection.scope(), self.customer.code().to_owned());
+        let recent = journal.ask(move |journal| journal.last_work(&scope, &code)).await?;
+        let recent = recent.map(|(began, last)| Recent { began, last });
         let (log, mut earlier) = if self.resume.is_some() {
             // Whoever had the run before has let go of it by now.
             let run = self.teller.run.clone();
@@ -103,7 +106,7 @@ impl Work {
             earlier.note_file(&log, path, content);
         }
         let (customer, run) = (self.customer.code(), self.teller.run.as_str());
-        let performs = connection.interpreter(host, lease, customer, run, self.timeouts.operation);
+        let performs = connection.interpreter(host, lease, customer, run, recent, self.timeouts.operation);
         Ok(Opened { connection, performs, log, earlier, turn })
     }
 

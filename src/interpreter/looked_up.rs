@@ -27,12 +27,22 @@ pub struct LookedUp<I> {
     inner: I,
     clock: Arc<dyn Clock>,
     patience: Duration,
+    recent: Option<Recent>,
+}
+
+/// Other work on the same tenant, so short a time ago that lists may not show it yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Recent {
+    /// When it began.
+    pub began: Timestamp,
+    /// When it did something last.
+    pub last: Timestamp,
 }
 
 impl<I: Interpreter> LookedUp<I> {
     /// Look-ups through `inner`.
     pub fn new(inner: I, clock: Arc<dyn Clock>) -> Self {
-        Self { inner, clock, patience: PATIENCE }
+        Self { inner, clock, patience: PATIENCE, recent: None }
     }
 
     /// The same with another patience than [`PATIENCE`]: none where lists never lag.
@@ -41,11 +51,47 @@ impl<I: Interpreter> LookedUp<I> {
         self.patience = patience;
         self
     }
+
+    /// The same after other work. Where the service would make a second thing of the same natural key, what is to be
+    /// made is first looked for, until everything that was made before shows; what is found is the answer.
+    #[must_use]
+    pub fn after(mut self, recent: Option<Recent>) -> Self {
+        self.recent = recent;
+        self
+    }
+
+    /// What was there already of what a write would make: the decision to make it may have come from a list that lagged.
+    async fn made_before(&self, key: &Key, operation: &Operation, request: &Request) -> Option<Response> {
+        let recent = self.recent?;
+        let past = self.clock.now().duration_since(recent.last).unsigned_abs();
+        let left = self.patience.checked_sub(past).filter(|left| !left.is_zero())?;
+        let published = contract().operation(&operation.id)?;
+        let Some(LookUp::ByKey(keys)) = published.look_up() else { return None };
+        if operation.effect != Effect::Create || !keys.iter().any(|key| key.repeat == Repeat::Another) {
+            return None;
+        }
+        let reader = Reader { interpreter: &self.inner, key, operation, request };
+        let question = Question { reader, published, since: recent.began };
+        match question.answer(Patience::new(&*self.clock, self.clock.now(), left)).await {
+            Ok(Settlement::Performed(response)) => Some(response),
+            // What cannot be told is for whoever asked to decide, and they have.
+            Ok(Settlement::NotPerformed) | Err(_) => None,
+        }
+    }
 }
 
 impl<I: Interpreter> Interpreter for LookedUp<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
-        self.inner.perform(key, operation)
+        match &operation.call {
+            Call::Request(request) if self.recent.is_some() => async move {
+                match self.made_before(key, operation, request).await {
+                    Some(response) => Ok(response),
+                    None => self.inner.perform(key, operation).await,
+                }
+            }
+            .boxed(),
+            _ => self.inner.perform(key, operation),
+        }
     }
 
     fn settle<'a>(

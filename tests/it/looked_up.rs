@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tenantry::contract::contract;
-use tenantry::interpreter::{Embedded, Interpreter, LookedUp, Settlement};
+use tenantry::interpreter::{Embedded, Interpreter, LookedUp, PATIENCE, Recent, Settlement};
 use tenantry::operation::secret::SecretStore as _;
 use tenantry::operation::{
     Body, Bundle, Call, Content, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Part, Payload,
@@ -180,6 +180,33 @@ async fn what_was_made_is_found_by_its_natural_key_with_the_answer_of_its_making
     let found = world.both_ways(&upload).await;
     assert_eq!(found.json()["qextFilename"], "hb-theme");
     assert_eq!(found.json()["file"]["md5"], theme("red").zip_md5().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_run_just_before_made_is_not_made_again_on_the_word_of_a_list_that_lags() {
+    let world = World::new().await;
+    let portal =
+        world.ask("createWebIntegration", &[], json!({ "name": "portal", "validOrigins": ["https://hb.example"] }));
+    let began = world.clock.now();
+    let made = world.perform(&portal).await;
+    let recent = Recent { began, last: world.clock.now() };
+    let after = |recent| world.layer.clone().after(Some(recent));
+    let again = async |layer: &LookedUp<Arc<Embedded>>, operation: &Operation| {
+        layer.perform(&key(operation), operation).await.unwrap().json()["id"].clone()
+    };
+    // Whoever asks saw a list without it.
+    assert_eq!(again(&after(recent), &portal).await, made.json()["id"]);
+    // What nobody made is made once lists are to be believed, and no later.
+    let other = world.ask("createWebIntegration", &[], json!({ "name": "other", "validOrigins": [] }));
+    let asked = world.clock.now();
+    assert_ne!(again(&after(recent), &other).await, made.json()["id"]);
+    assert!(world.clock.now() >= asked + PATIENCE && world.clock.now() < asked + PATIENCE * 2);
+    // After that time whoever asks is right; and before, where the service itself refuses a second one.
+    assert_ne!(again(&after(recent), &portal).await, made.json()["id"]);
+    let asked = world.clock.now();
+    let space = world.ask("createSpace", &[], json!({ "name": "Staging", "type": "shared" }));
+    again(&after(Recent { began, last: asked }), &space).await;
+    assert_eq!(world.clock.now(), asked);
 }
 
 fn list_of(create: &str) -> &'static str {

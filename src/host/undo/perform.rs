@@ -166,7 +166,7 @@ impl Undo {
             fingerprints: host.fingerprints.clone(),
             clock: Arc::clone(&host.clock),
         };
-        let performs = self.connection.interpreter(host, lease, &opening.customer, &run, host.timeouts.operation);
+        let performs = self.connection.interpreter(host, lease, &opening.customer, &run, None, host.timeouts.operation);
         let recorder = Journaled::new(performs, journaling);
         Ok(Begun { log: OpenLog::new(log, &run, &opening.customer), recorder, first: after(&entries), turn })
     }
