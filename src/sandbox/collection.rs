@@ -16,6 +16,7 @@ fn keys(collection: &str) -> &'static [&'static str] {
         "users" => &["subject", "email"],
         "groups" | "roles" | "spaces" | "webIntegrations" => &["name"],
         "assignments" | "shares" => &["spaceId", "assigneeId"],
+        "apps" => &["spaceId", "originAppId"],
         "cspOrigins" => &["origin"],
         "themes" | "extensions" => &["qextFilename"],
         _ => &[],

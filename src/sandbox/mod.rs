@@ -49,6 +49,7 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler has the form of one that can refuse")]
 
+mod apps;
 mod archive;
 mod assignments;
 mod blobs;
@@ -66,6 +67,7 @@ mod hosts;
 mod identity_options;
 mod identity_providers;
 mod ids;
+mod items;
 mod licenses;
 mod login;
 mod multipart;

@@ -2,8 +2,8 @@
 
 use super::context::{Context, Handled};
 use super::{
-    assignments, brands, console, csp_origins, groups, identity_providers, licenses, login, oauth, packages, roles,
-    shares, spaces, tenants, users, web_integrations,
+    apps, assignments, brands, console, csp_origins, groups, identity_providers, items, licenses, login, oauth,
+    packages, roles, shares, spaces, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -35,6 +35,8 @@ pub(super) const RESOURCES: &[Resource] = &[
     csp_origins::RESOURCE,
     packages::RESOURCE,
     brands::RESOURCE,
+    apps::RESOURCE,
+    items::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.

@@ -88,23 +88,33 @@ impl Caller {
         Self { id, admin, roles }
     }
 
+    /// The user's id.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether it is an administrator.
+    pub(super) fn is_admin(&self) -> bool {
+        self.admin
+    }
+
     fn owns(&self, space: &Value) -> bool {
         text(space, "ownerId") == self.id
     }
 
-    fn sees(&self, space: &Value) -> bool {
+    pub(super) fn sees(&self, space: &Value) -> bool {
         self.admin || self.owns(space) || self.roles.contains_key(text(space, "id"))
     }
 
     /// The owner has every role without an assignment.
-    fn roles(&self, space: &Value) -> Vec<String> {
+    pub(super) fn roles(&self, space: &Value) -> Vec<String> {
         if self.owns(space) {
             return assignable(space).iter().map(|role| (*role).to_owned()).collect();
         }
         self.roles.get(text(space, "id")).cloned().unwrap_or_default()
     }
 
-    fn publishes(&self, space: &Value) -> bool {
+    pub(super) fn publishes(&self, space: &Value) -> bool {
         text(space, "type") == "managed" && (self.admin || self.roles(space).iter().any(|role| role == "publisher"))
     }
 

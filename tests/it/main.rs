@@ -45,6 +45,7 @@ mod registry;
 mod render;
 mod replay;
 mod resume;
+mod sandbox_apps;
 mod sandbox_brands;
 mod sandbox_csp_origins;
 mod sandbox_faults;
