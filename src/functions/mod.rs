@@ -11,6 +11,7 @@
 #![allow(clippy::unnecessary_box_returns, reason = "Rhai's errors are boxed everywhere")]
 #![allow(clippy::wildcard_imports, reason = "Rhai's export macros need all of its plugin prelude")]
 
+mod apps;
 mod converge;
 mod csp_origins;
 mod extensions;
@@ -21,6 +22,7 @@ mod keys;
 mod licenses;
 mod listing;
 mod login;
+mod marker;
 mod operations;
 mod options;
 mod origins;
@@ -66,6 +68,7 @@ fn rooms() -> Vec<Room> {
         (None, roles::methods()),
         (None, users::methods()),
         (None, spaces::methods()),
+        (None, apps::methods()),
         (None, web_integrations::methods()),
         (None, csp_origins::methods()),
         (None, themes::methods()),
@@ -91,6 +94,8 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<users::User>("User")
         .register_type_with_name::<spaces::Spaces>("Spaces")
         .register_type_with_name::<spaces::Space>("Space")
+        .register_type_with_name::<apps::Apps>("Apps")
+        .register_type_with_name::<apps::App>("App")
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")
         .register_type_with_name::<themes::Themes>("Themes")

@@ -62,6 +62,12 @@ impl Ask {
         self
     }
 
+    /// A file of the project as the body, streamed when it is sent.
+    pub(super) fn file(mut self, path: &str, sha256: &str) -> Self {
+        self.body = Body::File { path: path.into(), sha256: sha256.to_owned() };
+        self
+    }
+
     pub(super) fn part(mut self, name: &str, file_name: Option<&str>, content: Content) -> Self {
         let part = Part { name: name.to_owned(), file_name: file_name.map(str::to_owned), content };
         match &mut self.body {

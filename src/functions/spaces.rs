@@ -29,11 +29,11 @@ pub(super) struct Space {
 }
 
 impl Space {
-    fn name(&self) -> &str {
+    pub(super) fn name(&self) -> &str {
         self.document["name"].as_str().unwrap_or_default()
     }
 
-    fn kind(&self) -> &str {
+    pub(super) fn kind(&self) -> &str {
         self.document["type"].as_str().unwrap_or_default()
     }
 }

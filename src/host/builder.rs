@@ -171,7 +171,8 @@ impl HostBuilder {
             Some(state) => state,
             None => State::open(&project.state_file(), Arc::clone(&clock))?,
         };
-        let mut locals = LocalOperations::standard(Arc::clone(&clock), random.clone(), vault.clone());
+        let mut locals =
+            LocalOperations::standard(Arc::clone(&clock), random.clone(), vault.clone()).files(project.root());
         for operation in self.operations {
             locals.add(operation)?;
         }

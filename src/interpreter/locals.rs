@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
@@ -8,14 +9,14 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Interpreter, Settlement, cannot_tell};
+use super::{Interpreter, Settlement, cannot_tell, files};
 use crate::operation::secret::{self, SecretStore as _};
 use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome, Response};
 use crate::store::{KeySize, Keys, Vault, VaultError};
 use crate::suggest::nearest;
 use crate::surroundings::{Clock, Random};
 
-/// Answers local operations by their handlers, and passes requests on.
+/// Answers local operations by their handlers, and passes requests on, with the files they send named by where they lie.
 #[derive(Clone, Debug)]
 pub struct Locals<I> {
     inner: I,
@@ -52,7 +53,10 @@ impl<I> Locals<I> {
 impl<I: Interpreter> Interpreter for Locals<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         match &operation.call {
-            Call::Request(_) => self.inner.perform(key, operation),
+            Call::Request(_) => match self.operations.root.as_deref().and_then(|root| files::placed(root, operation)) {
+                Some(placed) => async move { self.inner.perform(key, &placed).await }.boxed(),
+                None => self.inner.perform(key, operation),
+            },
             Call::Local { arguments } => match self.operations.get(&operation.id) {
                 Some(local) => local.handle(arguments.clone()).map(|answer| answer.map(Response::local)).boxed(),
                 None => futures_util::future::ready(Err(self.operations.unknown(&operation.id))).boxed(),
@@ -186,6 +190,8 @@ impl LocalOperation {
 #[derive(Clone, Debug, Default)]
 pub struct LocalOperations {
     by_name: BTreeMap<String, LocalOperation>,
+    /// The project's folder, where operations may send files of it.
+    root: Option<Arc<Path>>,
 }
 
 /// A local operation cannot be registered.
@@ -204,14 +210,31 @@ pub enum LocalOperationError {
 }
 
 impl LocalOperations {
-    /// The host's own: time, chance, secrets and keys.
+    /// The host's own: time, chance, secrets and keys; the files of a project come with [`files`](Self::files).
     #[must_use]
     pub fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> Self {
         let mut by_name = BTreeMap::new();
         for operation in standard(clock, random, vault) {
             by_name.insert(operation.name.clone(), operation);
         }
-        Self { by_name }
+        Self { by_name, root: None }
+    }
+
+    /// The same with the files of the project in `root`: what they are, and where they lie when they are sent.
+    #[must_use]
+    pub fn files(mut self, root: &Path) -> Self {
+        let folder = root.to_owned();
+        // { path } -> { sha256, size }; the path is relative to the project.
+        let operation = LocalOperation::new("tenantry.file", Effect::Read, move |arguments| {
+            let folder = folder.clone();
+            async move {
+                let name = text(&arguments, "path")?.to_owned();
+                files::describe(folder, name).await
+            }
+        });
+        self.by_name.insert(operation.name.clone(), operation);
+        self.root = Some(root.into());
+        self
     }
 
     /// Adds an embedder's operation.

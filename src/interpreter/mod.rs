@@ -3,6 +3,7 @@
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
 mod creation;
+mod files;
 mod journaled;
 mod leased;
 mod live;

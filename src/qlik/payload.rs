@@ -13,6 +13,10 @@ use tokio::io::AsyncReadExt as _;
 use super::transport::{TransportError, TransportErrorKind};
 
 const CHUNK: usize = 64 * 1024;
+/// A file of at most this size is small.
+const SMALL: u64 = 1 << 20;
+/// What is said of a file that is not what it was.
+const CHANGED: &str = "it changed after the operation was made";
 
 /// A body: bytes and files one after the other. Cheap to clone; files are read when it is opened.
 #[derive(Clone, Default)]
@@ -127,25 +131,50 @@ impl Payload {
         if let Some(bytes) = self.in_memory() {
             return Ok(bytes);
         }
-        let open = self.open().await?;
-        let fault = open.fault();
         let mut whole = BytesMut::new();
-        let mut stream = std::pin::pin!(open.stream());
-        while let Some(chunk) = stream.next().await {
-            match chunk {
-                Ok(chunk) => whole.extend_from_slice(&chunk),
-                Err(error) => {
-                    return Err(fault.error(false).unwrap_or_else(|| TransportError {
-                        kind: TransportErrorKind::File,
-                        sent: false,
-                        status: None,
-                        message: error.to_string(),
-                    }));
+        for piece in &self.pieces {
+            match piece {
+                Piece::Memory(bytes) => whole.extend_from_slice(bytes),
+                Piece::File { path, sha256 } => {
+                    if let Some(read) = small(path, sha256) {
+                        whole.extend_from_slice(&read?);
+                    } else {
+                        let alone = Self { content_type: None, pieces: vec![piece.clone()] };
+                        alone.stream_into(&mut whole).await?;
+                    }
                 }
             }
         }
         Ok(whole.freeze())
     }
+
+    async fn stream_into(&self, whole: &mut BytesMut) -> Result<(), TransportError> {
+        let open = self.open().await?;
+        let fault = open.fault();
+        let mut stream = std::pin::pin!(open.stream());
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|error| fault.error(false).unwrap_or_else(|| file_error(error.to_string())))?;
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(())
+    }
+}
+
+fn file_error(message: String) -> TransportError {
+    TransportError { kind: TransportErrorKind::File, sent: false, status: None, message }
+}
+
+/// A small file, read at once on the thread that asks: nothing else gets a turn meanwhile, so that a simulation takes
+/// the same course every time. `None` for one that is not small, or cannot be read.
+fn small(path: &std::path::Path, sha256: &str) -> Option<Result<Vec<u8>, TransportError>> {
+    let size = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?.len();
+    let bytes = (size <= SMALL).then(|| std::fs::read(path).ok()).flatten()?;
+    let found = crate::operation::Digest(Sha256::digest(&bytes).into()).to_string();
+    Some(if found == sha256.to_ascii_lowercase() {
+        Ok(bytes)
+    } else {
+        Err(file_error(format!("`{}`: {CHANGED}", path.display())))
+    })
 }
 
 /// A body whose files are open.
@@ -230,7 +259,7 @@ impl OpenFile {
                 self.ended = true;
                 let found: [u8; 32] = std::mem::take(&mut self.hash).finalize().into();
                 if crate::operation::Digest(found).to_string() != self.sha256.to_ascii_lowercase() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "it changed after the operation was made"));
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, CHANGED));
                 }
                 return Ok(self.held.take());
             }

@@ -162,6 +162,13 @@ impl Project {
         fs::write(path, content).unwrap();
     }
 
+    /// Puts a file into the project.
+    pub(crate) fn file(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
     /// Runs `script` with `tenant` as the customer's tenant.
     pub(crate) fn run(&self, script: &str) -> Report {
         self.play(&format!("let tenant = tenants::ensure(customer);\n{script}"))
@@ -197,6 +204,7 @@ impl Project {
             self.random.clone(),
         );
         let locals = LocalOperations::standard(Arc::clone(&self.clock), self.random.clone(), self.vault.clone());
+        let locals = locals.files(&self.root);
         let enrolment = self.enrolment.clone().unwrap_or_else(|| Enrolment::Organization {
             identity: self.sandbox.organization(),
             may_begin: true,

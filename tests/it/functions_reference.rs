@@ -84,6 +84,8 @@ fn every_function_is_documented() {
                 "origins",
                 "themes",
                 "extensions",
+                "apps",
+                "app",
             ]
             .contains(&name.as_str())
         });

@@ -15,6 +15,7 @@ mod damage;
 mod files_used;
 mod formats;
 mod full_disk;
+mod functions_apps;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;
