@@ -25,7 +25,7 @@ use http::Method;
 
 use crate::operation::Effect;
 pub use check::{Asked, Sent, Strictness};
-pub use natural_keys::{FileKey, LookUp, NaturalKey, Repeat, Same};
+pub use natural_keys::{FileKey, From, LookUp, NaturalKey, Repeat, Same};
 pub use published::{BodyFacts, BodyKind, Paging, Parameter, ParameterPlace, Published, Role, Tier};
 pub use route::PathVars;
 pub use secrets::replace_secrets;

@@ -46,6 +46,9 @@ pub struct NaturalKey {
     /// The thing, as a message names it: `a space of this name`.
     pub thing: String,
     of: Vec<String>,
+    /// Where the request says what it wants.
+    #[serde(default)]
+    pub from: From,
     /// The operation that lists what is there; without one, a GET of the request's own path shows the thing.
     #[serde(default)]
     list: Option<String>,
@@ -67,6 +70,16 @@ pub struct NaturalKey {
     /// A JSON pointer to the time since when an item is there.
     #[serde(default)]
     pub created: Option<String>,
+    /// Whether there may be older ones of the same key, each made by a request of its own.
+    #[serde(default)]
+    pub piles: bool,
+    /// Text fields, as JSON pointers, with what stands in them once somebody has dealt with the answer to the request that
+    /// made the item.
+    #[serde(default)]
+    pub passed: BTreeMap<String, String>,
+    /// What the answer to the write holds, where it is not the item itself: JSON pointers in it, each with one in the item.
+    #[serde(default)]
+    pub told: BTreeMap<String, String>,
     /// What performing it a second time does.
     pub repeat: Repeat,
     /// Whether it was performed when there is none.
@@ -101,7 +114,7 @@ enum Written {
     },
 }
 
-impl From<Written> for Same {
+impl std::convert::From<Written> for Same {
     fn from(written: Written) -> Self {
         match written {
             Written::Both(field) => Self { request: field.clone(), item: field, default: None },
@@ -121,6 +134,17 @@ pub struct FileKey {
     pub name: Option<String>,
     /// A JSON pointer to the zip's MD5.
     pub md5: String,
+}
+
+/// Where a request says what it wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// In its body.
+    #[default]
+    Body,
+    /// In its query.
+    Query,
 }
 
 /// What performing an operation a second time does.
@@ -230,6 +254,9 @@ mod tests {
     }
 
     fn takes(published: &Published, key: &NaturalKey, pointer: &str) -> bool {
+        if key.from == From::Query {
+            return published.parameters_in(ParameterPlace::Query).any(|known| format!("/{}", known.name) == pointer);
+        }
         let schema: &Schema = published.body.as_ref().expect(published.id).schema();
         let mut field = Vec::new();
         if let Some(each) = &key.each {
@@ -268,12 +295,18 @@ mod tests {
                     assert!(holds(list, &format!("/{field}")) && takes(published, key, pointer), "{id} {pointer}");
                 }
                 for same in &key.same {
-                    assert!(takes(published, key, &same.request), "{id} {}", same.request);
+                    let optional = same.default.is_some();
+                    assert!(optional || takes(published, key, &same.request), "{id} {}", same.request);
                     assert!(holds(list, &same.item), "{id} {}", same.item);
                 }
                 if let Some(created) = &key.created {
                     assert!(holds(list, created), "{id} {created}");
                 }
+                for (answer, item) in &key.told {
+                    assert!(holds(published, answer) && holds(list, item), "{id} {answer} {item}");
+                }
+                assert!(key.passed.keys().all(|field| holds(list, field)), "{id}");
+                assert!(!key.piles || key.created.is_some(), "{id}: which are older must be told");
                 if let Some(file) = &key.file {
                     assert_eq!(published.body.as_ref().expect(id).kind, BodyKind::Multipart, "{id}");
                     assert!(takes(published, key, &format!("/{}", file.part)), "{id} {}", file.part);

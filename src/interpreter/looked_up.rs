@@ -67,7 +67,9 @@ impl<I: Interpreter> LookedUp<I> {
         let left = self.patience.checked_sub(past).filter(|left| !left.is_zero())?;
         let published = contract().operation(&operation.id)?;
         let Some(LookUp::ByKey(keys)) = published.look_up() else { return None };
-        if operation.effect != Effect::Create || !keys.iter().any(|key| key.repeat == Repeat::Another) {
+        // What came of a request is told from other things only while that request is open; then it may be anybody's.
+        let tells = |key: &NaturalKey| key.repeat == Repeat::Another && key.passed.is_empty();
+        if operation.effect != Effect::Create || !keys.iter().any(tells) {
             return None;
         }
         let reader = Reader { interpreter: &self.inner, key, operation, request };
@@ -206,7 +208,7 @@ impl<I: Interpreter> Question<'_, I> {
 
     async fn by_key(&self, keys: &'static [NaturalKey], mut patience: Patience) -> Result<Settlement, Failure> {
         let operation = self.reader.operation;
-        let found = keys.iter().find_map(|key| Some((key, wanted(key, &self.reader.request.body)?)));
+        let found = keys.iter().find_map(|key| Some((key, wanted(key, self.reader.request)?)));
         let Some((key, things)) = found else {
             let why = "the request does not hold what tells one such thing from another";
             return Err(cannot_tell(operation, why));
@@ -237,7 +239,14 @@ impl<I: Interpreter> Question<'_, I> {
     fn found(&self, key: &NaturalKey, things: &[Wanted], items: &[Value]) -> Result<Option<Settlement>, Failure> {
         let mut all = Vec::new();
         for thing in things {
-            let found: Vec<&Value> = items.iter().filter(|item| thing.is(key, item)).collect();
+            let dealt_with = |item: &Value| {
+                let holds = |field: &str, part: &str| {
+                    item.pointer(field).and_then(Value::as_str).is_some_and(|text| text.contains(part))
+                };
+                key.passed.iter().any(|(field, part)| holds(field, part))
+            };
+            let passed = |item: &Value| (key.piles && self.is_older(key, item)) || dealt_with(item);
+            let found: Vec<&Value> = items.iter().filter(|item| thing.is(key, item) && !passed(item)).collect();
             if found.is_empty() {
                 return Ok(None);
             }
@@ -249,17 +258,22 @@ impl<I: Interpreter> Question<'_, I> {
         }
     }
 
+    /// Whether an item was there before the request was sent.
+    fn is_older(&self, key: &NaturalKey, item: &Value) -> bool {
+        let created = key.created.as_deref().and_then(|field| item.pointer(field)).and_then(Value::as_str);
+        let created = created.and_then(|text| text.parse::<Timestamp>().ok());
+        created.is_some_and(|created| created < self.since - CLOCK_SKEW)
+    }
+
     /// Whether what has the natural key came from this request.
     fn judge(&self, key: &NaturalKey, thing: &Wanted, found: &[&Value]) -> Result<Settlement, Failure> {
-        let before = |item: &Value| {
-            let created = key.created.as_deref().and_then(|field| item.pointer(field)).and_then(Value::as_str);
-            let created = created.and_then(|text| text.parse::<Timestamp>().ok());
-            created.is_some_and(|created| created < self.since - CLOCK_SKEW)
-        };
-        let ours: Vec<&Value> =
-            found.iter().copied().filter(|item| !before(item) && thing.shows(key, item) != Shown::Otherwise).collect();
+        let ours: Vec<&Value> = found
+            .iter()
+            .copied()
+            .filter(|item| !self.is_older(key, item) && thing.shows(key, item) != Shown::Otherwise)
+            .collect();
         match (&ours[..], key.repeat) {
-            ([one], _) => Ok(Settlement::Performed(self.told((*one).clone()))),
+            ([one], _) => Ok(Settlement::Performed(self.told(as_answered(key, one)))),
             // Somebody else's: a repeat is refused as the first one was, and whoever asked learns of it.
             (_, Repeat::Refused | Repeat::Harmless) => Ok(Settlement::NotPerformed),
             (_, Repeat::Another) => {
@@ -315,6 +329,22 @@ impl<I: Interpreter> Question<'_, I> {
             .collect();
         self.told(json!({ "data": data }))
     }
+}
+
+/// The item as the write would have answered with it.
+fn as_answered(key: &NaturalKey, item: &Value) -> Value {
+    if key.told.is_empty() {
+        return item.clone();
+    }
+    let mut answer = json!({});
+    for (place, field) in &key.told {
+        let mut at = &mut answer;
+        for step in place.split('/').skip(1) {
+            at = &mut at[step];
+        }
+        *at = item.pointer(field).cloned().unwrap_or_default();
+    }
+    answer
 }
 
 fn empty() -> Response {

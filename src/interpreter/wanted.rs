@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::shown::{Shown, shows};
-use crate::contract::{NaturalKey, Same};
-use crate::operation::{Body, Content, Part, secret};
+use crate::contract::{From, NaturalKey, Same};
+use crate::operation::{Body, Content, Part, Request, secret};
 
 /// One thing that a request asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +24,12 @@ struct File {
 }
 
 /// The things that a request asks for, when it holds all that makes them recognisable by `key`.
-pub(super) fn wanted(key: &NaturalKey, body: &Body) -> Option<Vec<Wanted>> {
-    let (document, file) = match body {
+pub(super) fn wanted(key: &NaturalKey, request: &Request) -> Option<Vec<Wanted>> {
+    let (document, file) = match &request.body {
+        _ if key.from == From::Query => {
+            let said = request.query.iter().map(|(name, value)| (name.clone(), Value::from(value.as_str())));
+            (Value::Object(said.collect()), None)
+        }
         Body::Json(document) => (document.clone(), None),
         Body::Multipart(parts) => {
             let file = key.file.as_ref().and_then(|file| parts.iter().find(|part| part.name == file.part));

@@ -24,10 +24,12 @@ impl Known {
         let path = request.path.as_str();
         match answer {
             Value::Object(map) => {
-                match answer["id"].as_str() {
-                    Some(id) => self.put(request, own_path(request, id), answer),
-                    None => self.put(request, path.to_owned(), answer),
-                }
+                let path = match (app_made(request, answer), answer["id"].as_str()) {
+                    (Some(app), _) => format!("{APPS}/{app}"),
+                    (None, Some(id)) => own_path(request, id),
+                    (None, None) => path.to_owned(),
+                };
+                self.put(request, path, answer);
                 if let Some(Value::Array(items)) = map.get("data") {
                     self.list(request, items);
                 }
@@ -69,6 +71,15 @@ impl Known {
     fn put(&mut self, request: &RecordedRequest, path: String, document: &Value) {
         self.documents.insert((request.host.clone(), path), document.clone());
     }
+}
+
+/// The path that apps lie under.
+pub(super) const APPS: &str = "/api/v1/apps";
+
+/// The id of the app that a request has made: whatever its path is, the app lies under [`APPS`].
+pub(super) fn app_made<'a>(request: &RecordedRequest, answer: &'a Value) -> Option<&'a str> {
+    let made = request.method == "POST" && request.path.starts_with(APPS);
+    answer["attributes"]["id"].as_str().filter(|_| made)
 }
 
 /// The path of the one thing that an answer shows: `/users/me` shows `/users/<id>`, `POST /spaces` makes `/spaces/<id>`.

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::known::{Known, written};
+use super::known::{APPS, Known, app_made, written};
 use super::values::{at, is_secret, project};
 use crate::contract::{Published, contract};
 use crate::interpreter::{Shown, shows};
@@ -196,10 +196,11 @@ fn with_body(mut operation: Operation, body: Value) -> Operation {
 }
 
 fn removal(operation: &RecordedOperation, request: &RecordedRequest, answer: &Value) -> Way {
-    // Some services wrap the one thing they made in a list.
-    let id = answer["id"].as_str().or_else(|| answer["data"][0]["id"].as_str());
-    let (Some(id), Some((published, mut variables))) =
-        (id, contract().find(&Method::DELETE, &format!("{}/id", request.path)))
+    // Some services wrap the one thing they made in a list, apps tell it among their attributes.
+    let id = answer["id"].as_str().or_else(|| answer["data"][0]["id"].as_str()).or_else(|| app_made(request, answer));
+    // An app is made by an action: an import, a publish, a copy.
+    let parent = if app_made(request, answer).is_some() { APPS } else { &request.path };
+    let (Some(id), Some((published, mut variables))) = (id, contract().find(&Method::DELETE, &format!("{parent}/id")))
     else {
         return Way::Not(NotReversible::NoOperation);
     };

@@ -300,6 +300,49 @@ async fn what_was_there_before_was_not_made_by_the_request() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_app_is_told_from_earlier_ones_of_its_name() {
+    let world = World::new().await;
+    let staging = world.made("createSpace", &[], json!({ "name": "Staging", "type": "shared" })).await;
+    let live = world.made("createSpace", &[], json!({ "name": "Production", "type": "managed" })).await;
+    let space = |space: &Value| space["id"].as_str().unwrap().to_owned();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("Fleet.qvf");
+    std::fs::write(&path, "{}").unwrap();
+    let sha256 = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned();
+    let mut import = request(&world.host, "importApp", &[], Body::File { path, sha256 });
+    let Call::Request(asked) = &mut import.call else { unreachable!() };
+    asked.query = vec![("spaceId".to_owned(), space(&staging)), ("name".to_owned(), "Fleet".to_owned())];
+    let describe = |id: &str, description: &str| {
+        world.ask("updateAppInfo", &[("appId", id)], json!({ "attributes": { "description": description } }))
+    };
+    // One that is long there, and one that somebody has just imported and described: neither is this request's.
+    for wait in [3600, 1] {
+        let earlier = world.perform(&import).await.json()["attributes"]["id"].as_str().unwrap().to_owned();
+        world.perform(&describe(&earlier, if wait == 1 { "{sha256:0123456789abcdef}" } else { "" })).await;
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+    }
+    let found = world.both_ways(&import).await;
+    let staged = found.json()["attributes"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(found.json()["attributes"]["name"], "Fleet");
+    world.perform(&import).await;
+    let failure = world.settle(&import).await.unwrap_err();
+    assert!(failure.detail.unwrap().contains("an app of this name"), "of two new ones nobody knows which it is");
+
+    let attributes = json!({ "name": "Fleet", "description": "{v1}" });
+    let publish = json!({ "spaceId": space(&live), "attributes": attributes });
+    let publish = world.ask("publishApp", &[("appId", &staged)], publish);
+    let published = world.both_ways(&publish).await.json()["attributes"]["id"].as_str().unwrap().to_owned();
+    let update = describe(&published, "{v2}");
+    assert_eq!(world.settle(&update).await, Ok(Settlement::NotPerformed));
+    world.perform(&update).await;
+    assert!(matches!(world.settle(&update).await, Ok(Settlement::Performed(_))));
+    let delete = world.ask("deleteApp", &[("appId", &staged)], Value::Null);
+    assert_eq!(world.settle(&delete).await, Ok(Settlement::NotPerformed));
+    world.perform(&delete).await;
+    assert!(matches!(world.settle(&delete).await, Ok(Settlement::Performed(_))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_has_the_key_and_another_content_was_not_made_by_the_request() {
     let world = World::new().await;
     world.made("createSpace", &[], json!({ "name": "Staging", "type": "shared", "description": "theirs" })).await;

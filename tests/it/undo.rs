@@ -65,6 +65,35 @@ fn what_was_made_is_deleted_and_what_was_changed_gets_its_former_value() {
 }
 
 #[test]
+fn apps_that_a_run_made_are_removed_and_what_it_cannot_undo_is_named() {
+    let folder = changed("");
+    folder.write("content/Desk.qvf", "one");
+    let script = "let tenant = tenants::ensure(customer);\n\
+         let staged = tenant.spaces.get(\"Staging\").import_app(\"content/Desk.qvf\");\n\
+         staged.publish_to(tenant.spaces.get(\"Production\"));";
+    folder.write("playbooks/apps.rhai", script);
+    let play = "run playbooks/apps.rhai --customer customers/harbour.yaml -q";
+    assert_eq!(folder.run(play).code, Some(0));
+    folder.write("content/Desk.qvf", "two");
+    assert_eq!(folder.run(play).code, Some(0));
+    let listed = folder.run("runs list --playbook playbooks/apps.rhai --json").json();
+    let runs: Vec<String> =
+        listed["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap().to_owned()).collect();
+    let planned = folder.run(&format!("runs undo {} --dry-run --json", runs[0])).json();
+    let staged = "app \"Desk\" in space \"Staging\"";
+    let told = verdicts(&planned);
+    let live = "app \"Desk\" in space \"Production\"";
+    assert_eq!(told, of(&[("irreversible", live), ("restore", staged), ("remove", staged)]), "{planned}");
+    let done = folder.run(&format!("runs undo {} --yes --json", runs[1]));
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    let removed = verdicts(&done.json()).into_iter().filter(|(verdict, _)| verdict == "remove").count();
+    assert_eq!(removed, 2, "what was imported and what was published");
+    folder.write("playbooks/look.rhai", "output(#{ live: tenants::get(customer).spaces.get(\"Production\").apps.list().len() });");
+    let look = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
+    assert_eq!(look["runs"][0]["output"]["live"], 0, "{look}");
+}
+
+#[test]
 fn what_someone_changed_since_is_left_alone() {
     let folder = changed("");
     let run = run_of(&folder, "playbooks/change.rhai");
