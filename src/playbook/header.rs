@@ -13,6 +13,8 @@ pub struct Header {
     pub text: String,
     /// The JSON Schema that customers must satisfy, relative to the project.
     pub inputs: Option<String>,
+    /// The playbook that makes what this one works on, relative to the project: run it first.
+    pub after: Option<String>,
     /// What the playbook may do (`spaces:write`); `None` when it does not say, and then everything.
     pub permits: Option<Vec<String>>,
 }
@@ -65,6 +67,13 @@ impl Header {
                     return Err(error("`@inputs` stands twice".to_owned(), "a playbook has one schema; keep one line"));
                 }
                 "inputs" => header.inputs = Some(value.to_owned()),
+                "after" if value.is_empty() || header.after.is_some() => {
+                    return Err(error(
+                        "`@after` names one playbook".to_owned(),
+                        "write: //! @after playbooks/onboard.rhai",
+                    ));
+                }
+                "after" => header.after = Some(value.to_owned()),
                 "permits" => {
                     let permits = header.permits.get_or_insert_default();
                     for permit in value.split([' ', '\t', ',']).filter(|permit| !permit.is_empty()) {
@@ -78,7 +87,10 @@ impl Header {
                     }
                 }
                 other => {
-                    return Err(error(format!("unknown header word `@{other}`"), "known are `@inputs` and `@permits`"));
+                    return Err(error(
+                        format!("unknown header word `@{other}`"),
+                        "known are `@inputs`, `@after` and `@permits`",
+                    ));
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::Plan;
 use crate::interpreter::Layer;
+use crate::playbook::Playbook;
 use crate::project::{Customer, InputError, Project};
 
 /// A playbook and the customers it is run for, all at once.
@@ -15,6 +16,8 @@ pub struct Case {
     pub project: Project,
     /// The playbook's path in it.
     pub playbook: PathBuf,
+    /// The playbook that makes what this one works on; it is run first, without harm.
+    pub first: Option<PathBuf>,
     /// A customer for each actor; the same one twice makes two runs race for it.
     pub customers: Vec<Customer>,
     /// Texts of the secrets that the project names: ones that can be recognized wherever they show up.
@@ -29,7 +32,9 @@ impl Case {
     #[must_use]
     pub fn new(project: &Project, playbook: impl Into<PathBuf>, customers: Vec<Customer>) -> Self {
         let secrets = project.secrets().keys().map(|name| (name.clone(), format!("canary-{name}-4b1d"))).collect();
-        Self { project: project.clone(), playbook: playbook.into(), customers, secrets, layer: None }
+        let playbook = playbook.into();
+        let first = after(project, &playbook);
+        Self { project: project.clone(), playbook, first, customers, secrets, layer: None }
     }
 
     /// The command that carries out a plan for this case again, in this program's own repository.
@@ -84,6 +89,11 @@ impl fmt::Display for Case {
         let codes: Vec<&str> = self.customers.iter().map(Customer::code).collect();
         write!(f, "{} for {}", self.playbook.display(), codes.join(", "))
     }
+}
+
+/// What the playbook's header says it comes after; one that cannot be read says nothing, and fails when it is run.
+fn after(project: &Project, playbook: &Path) -> Option<PathBuf> {
+    Some(Playbook::load(project.root(), playbook).ok()?.header().after.as_ref()?.into())
 }
 
 /// The playbooks of a project, by name; those in folders below are libraries.

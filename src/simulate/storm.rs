@@ -38,6 +38,7 @@ const START: &str = "2026-11-24T08:00:00Z";
 pub struct Storm {
     case: Case,
     playbook: Playbook,
+    first: Option<Playbook>,
     customers: Vec<Customer>,
     runtime: Runtime,
     organization: sandbox::Settings,
@@ -110,6 +111,8 @@ impl Storm {
         let process = first.process(Fate::kind())?;
         let playbook =
             process.host().playbook(&case.playbook).map_err(|error| StormError::Playbook(Box::new(error)))?;
+        let first_playbook = case.first.as_deref().map(|first| process.host().playbook(first)).transpose();
+        let first_playbook = first_playbook.map_err(|error| StormError::Playbook(Box::new(error)))?;
         let customers: Vec<Customer> =
             case.customers.iter().map(|customer| playbook.admit(customer)).collect::<Result<_, _>>()?;
         let runtime = process.host().local_runtime();
@@ -117,6 +120,7 @@ impl Storm {
         let mut storm = Self {
             case,
             playbook,
+            first: first_playbook,
             customers,
             runtime,
             organization,
@@ -152,13 +156,34 @@ impl Storm {
         self.customers.len()
     }
 
+    /// Makes what the playbook works on.
+    async fn prepare(&self, world: &World) -> Result<(), StormError> {
+        let Some(first) = &self.first else { return Ok(()) };
+        for customer in self.each_once() {
+            match world.sheltered()?.run(first, customer, &self.runtime).await {
+                Ended::Reported(report) if report.status == RunStatus::Succeeded => {}
+                ended => return Err(StormError::Calm(format!("{}: {ended:?}", customer.code()))),
+            }
+        }
+        Ok(())
+    }
+
+    fn each_once(&self) -> impl Iterator<Item = &Customer> {
+        let is_first = |place: usize, customer: &Customer| {
+            self.customers[..place].iter().all(|before| before.code() != customer.code())
+        };
+        self.customers
+            .iter()
+            .enumerate()
+            .filter(move |(place, customer)| is_first(*place, customer))
+            .map(|(_, one)| one)
+    }
+
     /// Each customer once, one after the other.
     async fn calm_run(&self, world: &World) -> Result<(u64, u64), StormError> {
+        self.prepare(world).await?;
         let mut points = 0;
-        for (place, customer) in self.customers.iter().enumerate() {
-            if self.customers[..place].iter().any(|before| before.code() == customer.code()) {
-                continue;
-            }
+        for customer in self.each_once() {
             let process = world.process(Fate::kind())?;
             let ended = process.run(&self.playbook, customer, &self.runtime).await;
             match ended {
@@ -177,6 +202,8 @@ impl Storm {
     pub async fn weather(&self, plan: &Plan) -> Result<Outcome, StormError> {
         let hearing = Hearing::begin();
         let world = World::new(WorldSettings { layer: self.case.layer.clone(), ..self.settings(plan) })?;
+        // Without tokio's budgets: how much of one is left must not depend on what was done before.
+        tokio::task::unconstrained(self.prepare(&world)).await?;
         let calm = Actor::default();
         let actors = self.customers.iter().enumerate();
         let acts = actors.map(|(number, customer)| {
@@ -185,7 +212,6 @@ impl Storm {
         });
         let mut findings = Vec::new();
         let (mut points, mut deaths) = (BTreeMap::new(), 0);
-        // Without tokio's budgets: how much of one is left must not depend on what was done before.
         for act in tokio::task::unconstrained(join_all(acts)).await {
             let act = act?;
             points.extend(act.points);
@@ -207,7 +233,9 @@ impl Storm {
 
     /// Replays each run that came to its end, from its record alone.
     async fn replays(&self, world: &World) -> Result<Vec<Finding>, StormError> {
-        let runs = world.state().journal().runs(&RunFilter::default()).unwrap_or_default();
+        let playbook = Some(self.case.playbook.to_string_lossy().replace('\\', "/"));
+        let filter = RunFilter { playbook, ..RunFilter::default() };
+        let runs = world.state().journal().runs(&filter).unwrap_or_default();
         let process = world.process(Fate::kind())?;
         let mut found = Vec::new();
         for run in runs.iter().filter(|run| run.status == RunState::Succeeded) {

@@ -132,6 +132,19 @@ impl World {
     /// # Errors
     /// When the project's settings do not make a host.
     pub fn process(&self, fate: Fate) -> Result<Process, BuildError> {
+        let road = fate.road(Arc::clone(&self.0.weather));
+        self.begin(fate, self.0.sandbox.through(road))
+    }
+
+    /// A new process without harm, whose requests meet no faults and are not in the ledger.
+    ///
+    /// # Errors
+    /// When the project's settings do not make a host.
+    pub fn sheltered(&self) -> Result<Process, BuildError> {
+        self.begin(Fate::kind(), self.0.sandbox.clone())
+    }
+
+    fn begin(&self, fate: Fate, sandbox: Sandbox) -> Result<Process, BuildError> {
         let number = self.0.born.fetch_add(1, Ordering::Relaxed) + 1;
         let settings = &self.0.settings;
         let hook = Arc::new(fate.clone());
@@ -150,7 +163,7 @@ impl World {
             .random(Random::from_seed(settings.seed ^ (u64::from(number) << 32)))
             .vault(vault)
             .state(self.0.state.as_process(hook))
-            .sandbox(self.0.sandbox.through(fate.road(Arc::clone(&self.0.weather))))
+            .sandbox(sandbox)
             .lanes(1)
             .build()?;
         Ok(Process { host, fate, number, ledger: self.0.ledger.clone() })

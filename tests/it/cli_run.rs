@@ -13,6 +13,7 @@ use zip::ZipArchive;
 use crate::support::command_line::{Ended, Folder, Served, exchange, signal};
 
 const ONBOARD: &str = "run playbooks/onboard.rhai --customers customers";
+const HYDRATE: &str = "run playbooks/hydrate.rhai --customers customers";
 
 #[test]
 fn onboarding_ends_well_and_a_second_time_nothing_is_written() {
@@ -125,6 +126,7 @@ fn over_http_it_ends_in_the_same_state_and_every_setting_can_be_read_back() {
     let (here, there) = (Folder::stock(), Folder::stock());
     let ended = here.run(&format!("{ONBOARD} --json"));
     assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(here.run(HYDRATE).code, Some(0));
 
     let served = Served::start(&there, "--state served.db --client-id partner");
     assert_eq!(served.text("client_id"), "partner");
@@ -136,8 +138,12 @@ fn over_http_it_ends_in_the_same_state_and_every_setting_can_be_read_back() {
     for run in runs["runs"].as_array().unwrap() {
         assert!(run["tenant"]["url"].as_str().unwrap().starts_with(served.text("url")));
     }
-    let again = run_locally(&there, &served, &format!("{ONBOARD} --json")).json();
-    assert!(again["runs"].as_array().unwrap().iter().all(|run| run["writes"] == 0), "{again}");
+    let ended = run_locally(&there, &served, HYDRATE);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for command in [ONBOARD, HYDRATE] {
+        let again = run_locally(&there, &served, &format!("{command} --json")).json();
+        assert!(again["runs"].as_array().unwrap().iter().all(|run| run["writes"] == 0), "{again}");
+    }
 
     let mut read = 0;
     for entry in std::fs::read_dir(there.path().join("customers")).unwrap() {
@@ -333,6 +339,16 @@ impl Reader {
                     for wanted in list(wanted) {
                         let origin = find(&origins, "origin", &wanted["origin"]);
                         wanted.as_object().unwrap().iter().for_each(|(field, value)| assert_eq!(&origin[field], value));
+                    }
+                }
+                "apps" => {
+                    let spaces = self.list("spaces?limit=100");
+                    for wanted in list(wanted) {
+                        let space = &find(&spaces, "name", &wanted["publish"])["id"];
+                        let apps = self.list(&format!("items?resourceType=app&spaceId={}", text(space)));
+                        let app =
+                            self.get(&format!("apps/{}", text(&find(&apps, "name", &wanted["name"])["resourceId"])));
+                        assert!(text(&app["attributes"]["description"]).starts_with("{v1.0.0} "), "{app}");
                     }
                 }
                 other => panic!("nobody reads back `{other}`"),

@@ -75,6 +75,33 @@ fn the_reference_customers_are_onboarded_and_a_second_time_nothing_is_written() 
     assert_eq!(project.sandbox.violations(), [], "nothing that was sent broke the contract");
 }
 
+#[test]
+fn the_reference_customers_are_hydrated_and_a_second_time_nothing_is_written() {
+    for customer in customers() {
+        let project = Project::stock(customer.values().clone());
+        let early = project.play_file("playbooks/hydrate.rhai");
+        assert!(early.error.is_some() && early.writes().is_empty(), "there is no tenant yet");
+        onboard(&project);
+        let hydrate = || project.play_file("playbooks/hydrate.rhai").good();
+        let first = hydrate();
+        let published = |name: &&Value| {
+            let app = format!(
+                "app \"{}\" in space \"{}\"",
+                name["name"].as_str().unwrap(),
+                name["publish"].as_str().unwrap()
+            );
+            first.steps.iter().any(|step| step.subject == app && step.change.is_write())
+        };
+        let apps = customer.values()["apps"].as_array().unwrap();
+        assert_eq!((apps.len(), apps.iter().filter(published).count()), (2, 2), "{:?}", first.told());
+        let again = hydrate();
+        assert_eq!(again.writes(), Vec::<&str>::new(), "{:?}", again.told());
+        assert_eq!(again.output, first.output);
+        println!("{}: {} requests, then {}", customer.code(), first.requests().len(), again.requests().len());
+        assert_eq!(project.sandbox.violations(), [], "nothing that was sent broke the contract");
+    }
+}
+
 /// What must wait for what: the tenant (create, stamp, prove), groups or spaces (look, make), who is in a space, the
 /// assignment, the proof of a login.
 const CRITICAL_PATH: u32 = 3 + 2 + 1 + 1 + 1;

@@ -19,6 +19,13 @@ fn project() -> Project {
     Project::open(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap().state_in(env!("CARGO_TARGET_TMPDIR"))
 }
 
+/// The onboarding of one customer.
+fn onboarding() -> Case {
+    let mut cases = Case::alone(&project()).unwrap();
+    cases.retain(|case| case.playbook.ends_with("onboard.rhai"));
+    cases.remove(0)
+}
+
 fn paused() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 }
@@ -49,7 +56,9 @@ fn whatever_point_a_process_dies_at_the_run_goes_on_and_nothing_is_lost_or_done_
     let tally = many.every_kill().unwrap();
     all_right(&many, &tally);
     for case in &many.cases {
-        assert!(tally.points[&case.to_string()] > 250, "{:?}", tally.points);
+        // What comes after another playbook has less to do.
+        let least = if case.first.is_some() { 50 } else { 250 };
+        assert!(tally.points[&case.to_string()] > least, "{:?}", tally.points);
     }
     assert!(tally.deaths + 2 * many.cases.len() as u64 >= tally.plans, "each plan but the last ones killed");
 }
@@ -134,7 +143,7 @@ impl Interpreter for Broken {
 /// Whether the storm finds that this promise is broken by the defect, when the fault strikes one request after the other.
 fn is_found(defect: Defect, fault: &str, promise: &str) -> bool {
     let layer: Layer = Arc::new(move |inner| Arc::new(Broken { inner, defect }));
-    let case = Case { layer: Some(layer), ..Case::alone(&project()).unwrap().remove(0) };
+    let case = Case { layer: Some(layer), ..onboarding() };
     paused().unwrap().block_on(async {
         let storm = Storm::new(case).await.unwrap();
         for request in 1..=storm.calm().1 {
@@ -163,7 +172,7 @@ fn a_layer_with_a_defect_is_found() {
 #[test]
 fn a_plan_that_fails_is_shrunk_to_what_it_takes() {
     let layer: Layer = Arc::new(|inner| Arc::new(Broken { inner, defect: Defect::NeverDone }));
-    let case = Case { layer: Some(layer), ..Case::alone(&project()).unwrap().remove(0) };
+    let case = Case { layer: Some(layer), ..onboarding() };
     paused().unwrap().block_on(async {
         let storm = Storm::new(case).await.unwrap();
         let is_harmless = |fault: &Fault| matches!(fault, Fault::Late { .. } | Fault::Limited { .. });

@@ -23,7 +23,7 @@ impl Folder {
     pub(crate) fn stock() -> Self {
         let own = Self::empty();
         let source = Path::new(env!("CARGO_MANIFEST_DIR"));
-        for name in ["playbooks", "templates", "customers", "schemas"] {
+        for name in ["playbooks", "templates", "customers", "schemas", "content"] {
             copy(&source.join(name), &own.path().join(name));
         }
         std::fs::copy(source.join("tenantry.toml"), own.path().join("tenantry.toml")).unwrap();
