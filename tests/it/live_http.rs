@@ -2,17 +2,19 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
-use tenantry::interpreter::{Interpreter as _, Live};
+use tenantry::interpreter::{Interpreter as _, Live, LocalOperations, Locals};
 use tenantry::operation::{
-    Body, Bundle, Content, Digest, Effect, FailureKind, HeaderText, Operation, Outcome, Part, Payload,
+    Body, Bundle, Call, Content, Digest, Effect, FailureKind, HeaderText, Operation, Outcome, Part, Payload,
 };
 use tenantry::qlik::{Addresses, HttpSettings, RetryPolicy, Settings};
-use tokio::io::AsyncWriteExt as _;
+use tenantry::store::Vault;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::live::{create, key, operation, read, settings, with};
 use crate::support::scripted_server::{Script, ScriptedServer};
@@ -218,4 +220,68 @@ async fn a_file_body_streams_and_bytes_come_back_unpacked() {
     assert!(request.to_ascii_lowercase().contains("content-type: application/octet-stream"), "{request}");
     let download = operation("downloadTheme", Effect::Read, Method::GET, "/api/v1/themes/1/file");
     assert_eq!(perform(&live, &bare(download)).await.unwrap().payload, Payload::Bytes("bytes".into()));
+}
+
+/// Takes a request with a body of any size, keeps none of it, and answers as an import does.
+async fn drained(listener: tokio::net::TcpListener) -> usize {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let (mut buffer, mut head, mut left) = (vec![0; 64 << 10], Vec::new(), None::<usize>);
+    let mut taken = 0;
+    while left != Some(0) {
+        let read = stream.read(&mut buffer).await.unwrap();
+        assert!(read > 0, "the body ended early");
+        let mut body = read;
+        if left.is_none() {
+            head.extend_from_slice(&buffer[..read]);
+            let end = head.windows(4).position(|four| four == b"\r\n\r\n");
+            let Some(end) = end else { continue };
+            let lines = String::from_utf8_lossy(&head[..end]).to_ascii_lowercase();
+            let length = lines.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            left = Some(length.parse().unwrap());
+            body = head.len() - end - 4;
+        }
+        taken += body;
+        left = left.map(|left| left.saturating_sub(body));
+    }
+    let Script::Bytes(answer) = Script::json("200 OK", r#"{"attributes":{"id":"a1"}}"#) else { unreachable!() };
+    stream.write_all(&answer).await.unwrap();
+    taken
+}
+
+/// The most memory this process has had, in MB.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() >> 10
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a file of 300 MB, a machine with /proc, and a process of its own"]
+async fn an_app_of_300_mb_is_described_and_sent_in_60_mb() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::File::create(folder.path().join("large.qvf")).unwrap().set_len(300 << 20).unwrap();
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let taking = tokio::spawn(drained(listener));
+    let given = settings();
+    let local = LocalOperations::standard(given.clock.clone(), given.random.clone(), Vault::in_memory());
+    let interpreter = Locals::new(live(&address), Arc::new(local.files(folder.path())));
+    let about = Operation {
+        id: "tenantry.file".to_owned(),
+        call: Call::Local { arguments: json!({ "path": "large.qvf" }) },
+        effect: Effect::Read,
+        subject: "file".to_owned(),
+        site: None,
+    };
+    let about = interpreter.perform(&key(&about), &about).await.unwrap();
+    assert_eq!(about.json()["size"], 300 << 20);
+    let sha256 = about.json()["sha256"].as_str().unwrap().to_owned();
+    let import = with(operation("importApp", Effect::Create, Method::POST, "/api/v1/apps/import"), |request| {
+        request.body = Body::File { path: "large.qvf".into(), sha256 };
+    });
+    let import = bare(import);
+    let answer = interpreter.perform(&key(&import), &import).await.unwrap();
+    assert_eq!((answer.json()["attributes"]["id"].as_str(), taking.await.unwrap()), (Some("a1"), 300 << 20));
+    println!("the whole process at its peak: {} MB", peak());
+    assert!(peak() <= 60, "{} MB", peak());
 }

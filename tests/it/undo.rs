@@ -88,7 +88,10 @@ fn apps_that_a_run_made_are_removed_and_what_it_cannot_undo_is_named() {
     assert_eq!(done.code, Some(0), "{}", done.error);
     let removed = verdicts(&done.json()).into_iter().filter(|(verdict, _)| verdict == "remove").count();
     assert_eq!(removed, 2, "what was imported and what was published");
-    folder.write("playbooks/look.rhai", "output(#{ live: tenants::get(customer).spaces.get(\"Production\").apps.list().len() });");
+    folder.write(
+        "playbooks/look.rhai",
+        "output(#{ live: tenants::get(customer).spaces.get(\"Production\").apps.list().len() });",
+    );
     let look = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
     assert_eq!(look["runs"][0]["output"]["live"], 0, "{look}");
 }
