@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::disclosed::Disclosed;
 use super::payload::Payload;
 use crate::operation::{Body, Content, Failure, FailureKind};
@@ -21,6 +23,16 @@ pub(super) fn payload(body: &Body, secrets: &Disclosed, random: &Random) -> Resu
             let boundary = format!("tenantry-{}", random.uuid().simple());
             let mut payload = Payload::of_type(&format!("multipart/form-data; boundary={boundary}"));
             for part in parts {
+                // A text is the field's value as it is; so do browsers, and Qlik's own toolkit.
+                if let Content::Json(value) = &part.content
+                    && let Value::String(text) = secrets.resolve(value)
+                {
+                    payload.push_bytes(format!(
+                        "--{boundary}\r\nContent-Disposition: form-data; name=\"{}\"\r\n\r\n{text}\r\n",
+                        quoted(&part.name)
+                    ));
+                    continue;
+                }
                 let (content_type, file_name) = match &part.content {
                     // Qlik's own toolkit sends objects as parts with an empty file name.
                     Content::Json(_) => ("application/json", Some(part.file_name.as_deref().unwrap_or_default())),
