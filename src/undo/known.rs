@@ -19,6 +19,15 @@ impl Known {
         self.documents.get(&(host.clone(), path.to_owned()))
     }
 
+    /// The documents right below a path, with theirs.
+    pub(super) fn below(&self, host: &Host, path: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let host = host.clone();
+        let held = self.documents.iter().filter(move |((at, _), _)| *at == host);
+        held.filter_map(move |((_, held), document)| {
+            held.rsplit_once('/').filter(|(parent, _)| *parent == path).map(|_| (held.as_str(), document))
+        })
+    }
+
     /// Takes in the answer to a read or a create.
     pub(super) fn seen(&mut self, request: &RecordedRequest, answer: &Value) {
         let path = request.path.as_str();

@@ -68,6 +68,8 @@ pub enum Form {
     Patch(Box<Operation>),
     /// The whole document, of which only these fields are taken; the operation's body is filled in.
     Whole(Box<Operation>, Vec<String>),
+    /// A switch is turned by an operation of its own.
+    Switch(Box<Operation>),
 }
 
 /// Why a write cannot be taken back.
@@ -164,7 +166,7 @@ fn way(operation: &RecordedOperation, answer: &Value, known: &Known, made: &[Hos
         Effect::Create => removal(operation, request, answer),
         Effect::Update => restoration(operation, request, known),
         Effect::Delete => Way::Not(NotReversible::Deleted),
-        Effect::Act => Way::Not(NotReversible::Act),
+        Effect::Act => switch(operation, request, known).unwrap_or(Way::Not(NotReversible::Act)),
         Effect::Read | Effect::Probe => return None,
     })
 }
@@ -197,11 +199,17 @@ fn with_body(mut operation: Operation, body: Value) -> Operation {
 
 fn removal(operation: &RecordedOperation, request: &RecordedRequest, answer: &Value) -> Way {
     // Some services wrap the one thing they made in a list, apps tell it among their attributes.
-    let id = answer["id"].as_str().or_else(|| answer["data"][0]["id"].as_str()).or_else(|| app_made(request, answer));
-    // An app is made by an action: an import, a publish, a copy.
-    let parent = if app_made(request, answer).is_some() { APPS } else { &request.path };
-    let (Some(id), Some((published, mut variables))) = (id, contract().find(&Method::DELETE, &format!("{parent}/id")))
-    else {
+    let app = app_made(request, answer);
+    let id = answer["id"].as_str().or_else(|| answer["data"][0]["id"].as_str()).or(app);
+    let Some(id) = id else { return Way::Not(NotReversible::NoOperation) };
+    let path = match app {
+        // An app is made by an action: an import, a publish, a copy.
+        Some(_) => format!("{APPS}/id"),
+        // What has its place before it is made, such as a brand's logo, is removed where it was put.
+        None if request.path.ends_with(&format!("/{id}")) => request.path.clone(),
+        None => format!("{}/id", request.path),
+    };
+    let Some((published, mut variables)) = contract().find(&Method::DELETE, &path) else {
         return Way::Not(NotReversible::NoOperation);
     };
     if let Some(last) = published.variables().last() {
@@ -253,6 +261,33 @@ fn restoration(operation: &RecordedOperation, request: &RecordedRequest, known: 
     };
     let look = ask(published, &request.host, &request.path, &operation.subject);
     Way::Restore { look: Box::new(look), fields, form }
+}
+
+/// One brand is in use, or none: the one that was before comes back.
+fn switch(operation: &RecordedOperation, request: &RecordedRequest, known: &Known) -> Option<Way> {
+    let on = match operation.id.as_str() {
+        "activateBrand" => true,
+        "deactivateBrand" => false,
+        _ => return None,
+    };
+    let (brand, _) = request.path.rsplit_once("/actions/")?;
+    let (brands, _) = brand.rsplit_once('/')?;
+    if known.document(&request.host, brand).is_none() {
+        return Some(Way::Not(NotReversible::NotSeen));
+    }
+    let earlier = known.below(&request.host, brands).find(|(path, held)| *path != brand && held["active"] == true);
+    let (opposite, path) = match (on, earlier) {
+        (true, Some((earlier, _))) => ("activate", earlier),
+        (true, None) => ("deactivate", brand),
+        (false, _) => ("activate", brand),
+    };
+    let asked = |method: Method, path: &str| {
+        let (published, _) = contract().find(&method, path)?;
+        Some(Box::new(ask(published, &request.host, path, &operation.subject)))
+    };
+    let (look, turn) = (asked(Method::GET, brand)?, asked(Method::POST, &format!("{path}/actions/{opposite}"))?);
+    let field = Restored { field: "/active".to_owned(), written: json!(on), before: Some(json!(!on)) };
+    Some(Way::Restore { look, fields: vec![field], form: Form::Switch(turn) })
 }
 
 /// Seats are given and taken by actions. Taken before the tenant is deactivated: later it would refuse.
@@ -319,6 +354,7 @@ impl Form {
     #[must_use]
     pub fn write(&self, current: &Value, fields: &[&Restored]) -> Operation {
         match self {
+            Self::Switch(operation) => (**operation).clone(),
             Self::Patch(operation) => {
                 let steps = fields.iter().filter_map(|field| {
                     Some(json!({ "op": "replace", "path": field.field, "value": field.before.as_ref()? }))
