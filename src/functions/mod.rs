@@ -12,6 +12,7 @@
 #![allow(clippy::wildcard_imports, reason = "Rhai's export macros need all of its plugin prelude")]
 
 mod apps;
+mod brands;
 mod converge;
 mod csp_origins;
 mod extensions;
@@ -73,6 +74,7 @@ fn rooms() -> Vec<Room> {
         (None, csp_origins::methods()),
         (None, themes::methods()),
         (None, extensions::methods()),
+        (None, brands::methods()),
         (None, login::methods()),
         (None, operations::methods()),
     ]
@@ -100,6 +102,7 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")
         .register_type_with_name::<themes::Themes>("Themes")
         .register_type_with_name::<extensions::Extensions>("Extensions")
+        .register_type_with_name::<brands::Brands>("Brands")
         .register_type_with_name::<render::Bundle>("Bundle");
     ROOMS.with(|rooms| {
         for room in rooms {

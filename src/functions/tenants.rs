@@ -4,6 +4,7 @@ use std::sync::Arc;
 use rhai::plugin::*;
 use serde_json::{Map, Value, json};
 
+use super::brands::Brands;
 use super::converge;
 use super::csp_origins::CspOrigins;
 use super::extensions::Extensions;
@@ -626,6 +627,12 @@ mod members {
     #[rhai_fn(get = "extensions", pure)]
     pub fn extensions(tenant: &mut Tenant) -> Extensions {
         Extensions(tenant.clone())
+    }
+
+    /// The tenant's brands: logo and favicon.
+    #[rhai_fn(get = "brands", pure)]
+    pub fn brands(tenant: &mut Tenant) -> Brands {
+        Brands(tenant.clone())
     }
 
     /// The tenant as text: its host name.

@@ -86,6 +86,7 @@ fn every_function_is_documented() {
                 "extensions",
                 "apps",
                 "app",
+                "brands",
             ]
             .contains(&name.as_str())
         });

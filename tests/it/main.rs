@@ -16,6 +16,7 @@ mod files_used;
 mod formats;
 mod full_disk;
 mod functions_apps;
+mod functions_brands;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;

@@ -146,3 +146,32 @@ fn nothing_is_done_unless_someone_agrees_and_the_run_can_be_taken_back() {
     assert_eq!(ended.code, Some(4));
     assert!(ended.error.contains("there is no run `0000`"), "{}", ended.error);
 }
+
+#[test]
+fn a_brand_that_was_put_in_use_makes_place_for_the_one_before() {
+    let folder = changed(
+        "tenant.brands.ensure(#{ name: \"Before\", logo: \"content/brands/hb.png\" });\n\
+         tenant.brands.activate(\"Before\");",
+    );
+    let text = "let tenant = tenants::ensure(customer);\n\
+         tenant.brands.ensure(#{ name: \"Before\", favIcon: \"content/brands/hb.ico\" });\n\
+         tenant.brands.ensure(#{ name: \"After\", logo: \"content/brands/hb.png\" });\n\
+         tenant.brands.activate(\"After\");";
+    folder.write("playbooks/brand.rhai", text);
+    let ended = folder.run("run playbooks/brand.rhai --customer customers/harbour.yaml -q");
+    assert_eq!(ended.code, Some(0), "{}", ended.error);
+    let run = run_of(&folder, "playbooks/brand.rhai");
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    let told =
+        of(&[("restore", "brand \"After\""), ("remove", "brand \"After\""), ("remove", "favIcon of brand \"Before\"")]);
+    assert_eq!(verdicts(&done.json()), told);
+    folder.write(
+        "playbooks/look.rhai",
+        "let tenant = tenants::ensure(customer);\n\
+         output(#{ all: tenant.brands.list().map(|b| #{ name: b.name, active: b.active, files: b.files.len() }) });",
+    );
+    let looked = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
+    let expected = json!([{ "active": true, "files": 1, "name": "Before" }]);
+    assert_eq!(looked["runs"][0]["output"]["all"], expected, "{looked}");
+}
