@@ -351,6 +351,22 @@ impl Reader {
                         assert!(text(&app["attributes"]["description"]).starts_with("{v1.0.0} "), "{app}");
                     }
                 }
+                "extensions" => {
+                    for name in list(wanted) {
+                        let path = format!("/api/v1/extensions/{0}/file/{0}.js", text(name));
+                        assert!(String::from_utf8(self.exchange("GET", &path, "")).unwrap().contains("define("));
+                    }
+                }
+                "brand" => {
+                    let brands = self.list("brands");
+                    let brand = find(&brands, "name", &customer["name"]);
+                    assert_eq!(brand["active"], true);
+                    for (file, field) in [("logo", "logo"), ("favIcon", "favicon")] {
+                        let path = format!("/api/v1/brands/{}/files/{file}", text(&brand["id"]));
+                        let held = std::fs::read(format!("content/brands/{}", text(&wanted[field]))).unwrap();
+                        assert_eq!(self.exchange("GET", &path, ""), held, "{file}");
+                    }
+                }
                 other => panic!("nobody reads back `{other}`"),
             }
         }
