@@ -13,6 +13,9 @@ thread_local! {
     static UNPACKER: RefCell<Decompress> = RefCell::new(Decompress::new(false));
 }
 
+/// The room that a text gets at least while it is unpacked: what grows by its own size must not begin with none.
+const LEAST: usize = 256;
+
 /// Nothing we write unpacks to more than this: a bit that flipped must not cost all memory.
 const MOST: usize = 1 << 30;
 
@@ -50,7 +53,7 @@ pub(super) fn unpack(packed: &[u8]) -> Option<Vec<u8>> {
 
 fn inflated(inflate: &mut Decompress, deflated: &[u8]) -> Option<Vec<u8>> {
     inflate.reset(false);
-    let mut text = Vec::with_capacity(deflated.len().saturating_mul(4));
+    let mut text = Vec::with_capacity(deflated.len().saturating_mul(4).max(LEAST));
     loop {
         let read = usize::try_from(inflate.total_in()).ok()?;
         let status = inflate.decompress_vec(deflated.get(read..)?, &mut text, FlushDecompress::None).ok()?;

@@ -149,6 +149,11 @@ async fn an_entry_that_is_gone_or_changed_is_named() {
         }
     }
     assert!(harmless <= 1, "{harmless} of {} bits", body.len());
+    for length in 0..body.len() {
+        connection.execute("UPDATE entries SET body = ?1 WHERE sequence = 7", [&body[..length]]).unwrap();
+        let error = journal.entries("run-1").unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { sequence: 7, .. }), "{length} bytes: {error}");
+    }
     connection.execute("UPDATE entries SET body = ?1 WHERE sequence = 7", [body]).unwrap();
     assert!(journal.entries("run-1").is_ok());
     connection.execute("DELETE FROM entries WHERE sequence = 9", []).unwrap();
