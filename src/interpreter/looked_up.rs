@@ -67,9 +67,10 @@ impl<I: Interpreter> LookedUp<I> {
         let left = self.patience.checked_sub(past).filter(|left| !left.is_zero())?;
         let published = contract().operation(&operation.id)?;
         let Some(LookUp::ByKey(keys)) = published.look_up() else { return None };
+        let key_of_it = keys.iter().find(|key| wanted(key, request).is_some())?;
         // What came of a request is told from other things only while that request is open; then it may be anybody's.
-        let tells = |key: &NaturalKey| key.repeat == Repeat::Another && key.passed.is_empty();
-        if operation.effect != Effect::Create || !keys.iter().any(tells) {
+        let tells = key_of_it.repeat == Repeat::Another && key_of_it.passed.is_empty();
+        if operation.effect != Effect::Create || !tells {
             return None;
         }
         let reader = Reader { interpreter: &self.inner, key, operation, request };

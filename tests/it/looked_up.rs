@@ -204,9 +204,14 @@ async fn what_a_run_just_before_made_is_not_made_again_on_the_word_of_a_list_tha
     // After that time whoever asks is right; and before, where the service itself refuses a second one.
     assert_ne!(again(&after(recent), &portal).await, made.json()["id"]);
     let asked = world.clock.now();
-    let space = world.ask("createSpace", &[], json!({ "name": "Staging", "type": "shared" }));
-    again(&after(Recent { began, last: asked }), &space).await;
-    assert_eq!(world.clock.now(), asked);
+    let key_of = json!({ "kid": "k1", "pem": "-----BEGIN PUBLIC KEY-----" });
+    let jwt = json!({ "provider": "external", "protocol": "jwtAuth",
+        "options": { "issuer": "https://id.hb.example", "staticKeys": [key_of] } });
+    for (id, body) in [("createSpace", json!({ "name": "Staging", "type": "shared" })), ("createIdp", jwt)] {
+        let operation = world.ask(id, &[], body);
+        let _ = after(Recent { began, last: asked }).perform(&key(&operation), &operation).await;
+        assert_eq!(world.clock.now(), asked, "{id}");
+    }
 }
 
 fn list_of(create: &str) -> &'static str {
