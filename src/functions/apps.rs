@@ -297,11 +297,7 @@ fn tidy(call: &mut Call, app: &App, keep: u64) -> Result<(), ScriptError> {
 }
 
 fn remove(call: &mut Call, app: &App) -> Result<(), ScriptError> {
-    match app.tenant().ask("deleteApp", subject(&app.space, app.name())).var("appId", &app.id).attempt(call)? {
-        Ok(_) => Ok(()),
-        Err(failure) if failure.status == Some(404) => Ok(()),
-        Err(failure) => Err(call.throw(failure)),
-    }
+    app.tenant().ask("deleteApp", subject(&app.space, app.name())).var("appId", &app.id).remove(call)
 }
 
 fn roll_back(call: &mut Call, live: &App, staging: &Space, given: ScriptMap) -> Result<App, ScriptError> {

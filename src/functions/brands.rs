@@ -231,18 +231,11 @@ fn switch(call: &mut Call, tenant: &Tenant, name: &str, on: bool) -> Result<(), 
 
 fn delete(call: &mut Call, tenant: &Tenant, name: &str) -> Result<(), ScriptError> {
     let subject = subject(name);
-    call.claim(tenant.host_name(), &subject)?;
-    let Some(brand) = named(call, tenant, name)? else {
-        call.step(converge::earlier(call, &subject), subject, Vec::new());
-        return Ok(());
-    };
-    let id = text_of(call, "getBrands", &brand, "id")?;
-    match tenant.ask("deleteBrand", &subject).var("brand-id", id).attempt(call)? {
-        Err(failure) if failure.status != Some(404) => return Err(call.throw(failure)),
-        _ => {}
-    }
-    call.step(Change::Deleted, subject, Vec::new());
-    Ok(())
+    let find = |call: &mut Call| named(call, tenant, name);
+    converge::remove(call, tenant.host_name(), &subject, find, |call, brand| {
+        let id = text_of(call, "getBrands", brand, "id")?;
+        tenant.ask("deleteBrand", &subject).var("brand-id", id).remove(call)
+    })
 }
 
 pub(super) fn methods() -> Module {

@@ -92,6 +92,26 @@ pub(super) fn ensure(call: &mut Call, resource: &impl Resource) -> Result<Conver
     Ok(Converged { document, change })
 }
 
+/// Makes sure that a thing is not there and tells the step: what `find` finds, `delete` removes.
+pub(super) fn remove(
+    call: &mut Call,
+    scope: &str,
+    subject: &str,
+    find: impl FnOnce(&mut Call) -> Result<Option<Value>, ScriptError>,
+    delete: impl FnOnce(&mut Call, &Value) -> Result<(), ScriptError>,
+) -> Result<(), ScriptError> {
+    call.claim(scope, subject)?;
+    let change = match find(call)? {
+        Some(held) => {
+            delete(call, &held)?;
+            Change::Deleted
+        }
+        None => earlier(call, subject),
+    };
+    call.step(change, subject, Vec::new());
+    Ok(())
+}
+
 /// What was done to a thing that is right already: nothing, unless this call did it before it had to start again.
 pub(super) fn earlier(call: &Call, subject: &str) -> Change {
     let effects = call.written(subject);

@@ -7,7 +7,7 @@ use super::converge::{self, Resource, Updated};
 use super::options::{invalid, listed, options};
 use super::request::{Ask, text_of};
 use super::tenants::Tenant;
-use crate::event::{Change, FieldChange};
+use crate::event::FieldChange;
 use crate::operation::{self, Content, Outcome};
 use crate::playbook::{Call, ScriptError};
 
@@ -160,19 +160,11 @@ impl Kind {
     /// Makes sure there is none of this name.
     pub(super) fn remove(&self, call: &mut Call, tenant: &Tenant, name: &str) -> Result<(), ScriptError> {
         let subject = self.subject(name);
-        call.claim(tenant.host_name(), &subject)?;
-        let Some(held) = self.find(call, tenant, name)? else {
-            call.step(converge::earlier(call, &subject), subject, Vec::new());
-            return Ok(());
-        };
-        let id = text_of(call, self.list, &held, "id")?;
-        match tenant.ask(self.delete, &subject).var("id", id).attempt(call)? {
-            // Qlik remembers what was deleted: 410.
-            Err(failure) if !matches!(failure.status, Some(404 | 410)) => return Err(call.throw(failure)),
-            _ => {}
-        }
-        call.step(Change::Deleted, subject, Vec::new());
-        Ok(())
+        let find = |call: &mut Call| self.find(call, tenant, name);
+        converge::remove(call, tenant.host_name(), &subject, find, |call, held| {
+            let id = text_of(call, self.list, held, "id")?;
+            tenant.ask(self.delete, &subject).var("id", id).remove(call)
+        })
     }
 
     /// Everything Qlik Cloud would refuse, found before it is sent. Gives what it is known by.

@@ -119,6 +119,14 @@ impl Ask {
         call.try_ask(operation)
     }
 
+    /// Asks for a deletion. What is gone already is as good: 404, or 410 where the service remembers it.
+    pub(super) fn remove(self, call: &mut Call) -> Result<(), ScriptError> {
+        match self.attempt(call)? {
+            Err(failure) if !matches!(failure.status, Some(404 | 410)) => Err(call.throw(failure)),
+            _ => Ok(()),
+        }
+    }
+
     /// All items of a list, page by page.
     pub(super) fn list(self, call: &mut Call) -> Result<Vec<Value>, ScriptError> {
         let operation = self.operation(call)?;

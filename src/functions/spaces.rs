@@ -160,22 +160,18 @@ fn handle(call: &Call, tenant: &Tenant, document: Value) -> Result<Space, Script
 }
 
 fn delete(call: &mut Call, tenant: &Tenant, name: &str) -> Result<(), ScriptError> {
-    call.claim(tenant.host_name(), &subject(name))?;
-    let Some(document) = named(call, tenant, name)? else {
-        call.step(converge::earlier(call, &subject(name)), subject(name), Vec::new());
-        return Ok(());
-    };
-    let id = text_of(call, "getSpaces", &document, "id")?;
-    match tenant.ask("deleteSpace", subject(name)).var("spaceId", id).attempt(call)? {
-        Ok(_) => {}
-        Err(failure) if failure.status == Some(404) => {}
-        Err(failure) if failure.status == Some(412) => {
-            return Err(call.throw(failure.hint("the space is not empty: remove its content first")));
+    let subject = subject(name);
+    let find = |call: &mut Call| named(call, tenant, name);
+    converge::remove(call, tenant.host_name(), &subject, find, |call, document| {
+        let id = text_of(call, "getSpaces", document, "id")?;
+        match tenant.ask("deleteSpace", &subject).var("spaceId", id).attempt(call)? {
+            Err(failure) if failure.status == Some(412) => {
+                Err(call.throw(failure.hint("the space is not empty: remove its content first")))
+            }
+            Err(failure) if failure.status != Some(404) => Err(call.throw(failure)),
+            _ => Ok(()),
         }
-        Err(failure) => return Err(call.throw(failure)),
-    }
-    call.step(Change::Deleted, subject(name), Vec::new());
-    Ok(())
+    })
 }
 
 /// Who gets a role in a space.
