@@ -19,6 +19,7 @@ fn keys(collection: &str) -> &'static [&'static str] {
         "apps" => &["spaceId", "originAppId"],
         "cspOrigins" => &["origin"],
         "themes" | "extensions" => &["qextFilename"],
+        "oauthSecrets" => &["clientId"],
         _ => &[],
     }
 }

@@ -9,7 +9,7 @@ use super::hosts::{self, Place};
 use super::refusal::{Refusal, Shape};
 use super::state::{Scope, State};
 use super::store::Change;
-use super::{ids, published, resources, token};
+use super::{ids, oauth, published, resources, token};
 use crate::contract::{Published, Role};
 use crate::operation::Effect;
 use crate::surroundings::{Clock, Random};
@@ -193,14 +193,20 @@ fn granted(method: &Method, context: &Context<'_>) -> Result<token::Grant, Refus
     let grant = token::read(text(&organization, "tokenKey"), &token, context.now)
         .filter(|grant| grant.host == context.host)
         .ok_or_else(|| Refusal::unauthorized("the token is not valid on this host, or no longer"))?;
-    let known = if by_session { grant.client.is_empty() } else { grant.client == text(&organization, "clientId") };
-    let present = grant.user.as_ref().is_none_or(|user| context.get("users", user).is_some());
-    if !known || !present {
+    let regional = grant.client == text(&organization, "clientId");
+    let own = !regional && context.get("oauthClients", &grant.client).is_some();
+    let known = if by_session { grant.client.is_empty() } else { regional || own };
+    let user = grant.user.as_ref().map(|user| context.get("users", user));
+    if !known || matches!(user, Some(None)) || oauth::is_revoked(context, &token) {
         return Err(Refusal::unauthorized("the token's client or user is gone"));
     }
-    // What a user may do by its roles is not simulated, so a session only reads.
-    if by_session && may_write(method) {
-        return Err(Refusal::forbidden("a session in the sandbox can only read"));
+    // What a user may do by its roles, and a token by most scopes, is not simulated: a session, a client that acts as a
+    // user, and one without the scope of an administrator only read.
+    let acts_as_itself = user.flatten().is_some_and(|user| text(&user, "clientId") == grant.client);
+    let administers = acts_as_itself && grant.scope.split(' ').any(|scope| scope == "admin_classic");
+    if may_write(method) && (by_session || (own && !administers)) {
+        let what = if by_session { "a session" } else { "this token" };
+        return Err(Refusal::forbidden(&format!("{what} in the sandbox can only read")));
     }
     Ok(grant)
 }

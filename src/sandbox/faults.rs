@@ -212,7 +212,7 @@ impl Touched {
 
 /// What tells a document from others of its collection, whatever its id is; the id where nothing else does.
 fn subject(id: &str, document: &Document) -> String {
-    const FIELDS: [&str; 7] = ["subject", "name", "origin", "provider", "assigneeId", "spaceId", "type"];
+    const FIELDS: [&str; 8] = ["subject", "name", "clientName", "origin", "provider", "assigneeId", "spaceId", "type"];
     let told = FIELDS.iter().filter_map(|field| document.get(*field)?.as_str());
     let told = told.collect::<Vec<&str>>().join(" ");
     if told.is_empty() { id.to_owned() } else { told }

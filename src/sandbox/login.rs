@@ -219,7 +219,8 @@ fn signed_in(context: &mut Context<'_>, claims: &Value, groups: Option<Vec<Value
 /// 200 and the session's cookies.
 fn session(context: &Context<'_>, user: String) -> Answer {
     let exp = context.now.as_second() + token::LIFE_SECONDS;
-    let grant = Grant { host: context.host.to_owned(), client: String::new(), user: Some(user), exp };
+    let grant =
+        Grant { host: context.host.to_owned(), client: String::new(), user: Some(user), scope: String::new(), exp };
     let session = token::issue(text(&context.organization(), "tokenKey"), &grant);
     let (signed, signature) = session.rsplit_once('.').unwrap_or_default();
     let csrf = ids::label(context.random, 32);

@@ -72,6 +72,7 @@ mod licenses;
 mod login;
 mod multipart;
 mod oauth;
+mod oauth_clients;
 mod packages;
 mod paging;
 mod patch;

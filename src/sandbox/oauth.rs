@@ -1,18 +1,26 @@
-//! Access tokens for clients: `POST /oauth/token` (authenticate platform operations; OAuth M2M).
+//! Access tokens for clients: `POST /oauth/token` (authenticate platform operations; OAuth M2M and impersonation).
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use http::{HeaderName, StatusCode, header};
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use super::context::{Answer, Context, Handled, text};
 use super::dispatch::basic;
 use super::hosts::Place;
+use super::oauth_clients::IMPERSONATION;
 use super::refusal::Refusal;
 use super::resources::Resource;
+use super::state::Document;
 use super::token::{self, Grant};
-use super::{ids, users};
+use super::{ids, oauth_clients, users};
 
-pub(super) const RESOURCE: Resource =
-    Resource { routes: &[("requestOauthToken", request_token), ("getOauthServerMetadata", metadata)], seed: None };
+pub(super) const RESOURCE: Resource = Resource {
+    routes: &[("requestOauthToken", request_token), ("revokeOauthToken", revoke), ("getOauthServerMetadata", metadata)],
+    seed: None,
+};
 
 /// What a regional client may do; the set is fixed (create a regional OAuth client).
 const REGIONAL_SCOPES: &[&str] = &["admin_classic", "tenants:create", "tenants:deactivate", "tenants:reactivate"];
@@ -23,6 +31,39 @@ fn malformed(detail: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "HTTP-400", "Bad request").detail(detail)
 }
 
+/// Who asks for a token.
+enum Client {
+    /// The organization's client, which acts in every region and on the console host.
+    Regional,
+    /// One of the tenant's own.
+    Own(Document),
+}
+
+impl Client {
+    /// What it may be granted at most.
+    fn scopes(&self, place: &Place) -> Vec<String> {
+        let fixed = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        match self {
+            Self::Regional if *place == Place::Console => fixed(CONSOLE_SCOPES),
+            Self::Regional => fixed(REGIONAL_SCOPES),
+            Self::Own(client) => {
+                let held = client["allowedScopes"].as_array().into_iter().flatten();
+                held.filter_map(Value::as_str).map(str::to_owned).collect()
+            }
+        }
+    }
+}
+
+/// The client that this id and secret are of.
+fn client(context: &Context<'_>, id: &str, secret: &str) -> Result<Client, Refusal> {
+    let organization = context.organization();
+    if id == text(&organization, "clientId") && secret == text(&organization, "clientSecret") {
+        return Ok(Client::Regional);
+    }
+    let own = context.get("oauthClients", id).filter(|_| oauth_clients::knows(context, id, secret));
+    own.map(Client::Own).ok_or_else(|| Refusal::unauthorized("invalid client credentials"))
+}
+
 fn request_token(context: &mut Context<'_>) -> Handled {
     let form = form(context)?;
     let (id, secret) = match context.header("authorization").and_then(basic) {
@@ -31,13 +72,11 @@ fn request_token(context: &mut Context<'_>) -> Handled {
             (text(&form, "client_id").to_owned(), form.get("client_secret").and_then(Value::as_str).map(str::to_owned))
         }
     };
-    match text(&form, "grant_type") {
-        "client_credentials" => {}
+    let grant_type = text(&form, "grant_type");
+    match grant_type {
+        "client_credentials" | IMPERSONATION => {}
         "" => return Err(malformed("grant_type is missing")),
-        known @ ("refresh_token"
-        | "authorization_code"
-        | "urn:ietf:params:oauth:grant-type:token-exchange"
-        | "urn:qlik:oauth:user-impersonation") => {
+        known @ ("refresh_token" | "authorization_code" | "urn:ietf:params:oauth:grant-type:token-exchange") => {
             let title = format!("requestOauthToken with grant type {known} is not simulated");
             return Err(Refusal::new(StatusCode::NOT_IMPLEMENTED, "SANDBOX-501", &title));
         }
@@ -49,39 +88,96 @@ fn request_token(context: &mut Context<'_>) -> Handled {
     let Some(secret) = secret else {
         return Err(malformed("client_secret is missing"));
     };
-    let organization = context.organization();
-    if id != text(&organization, "clientId") || secret != text(&organization, "clientSecret") {
-        return Err(
-            Refusal::new(StatusCode::UNAUTHORIZED, "HTTP-401", "Unauthorized").detail("invalid client credentials")
-        );
-    }
-    let (scopes, kind, user) = match context.place {
-        Place::Console => (CONSOLE_SCOPES, "Bearer", None),
-        Place::Tenant(_) => (REGIONAL_SCOPES, "bearer", Some(users::bot(context, &id)?)),
-        _ => (REGIONAL_SCOPES, "bearer", None),
-    };
-    // A wish can only narrow what the client has.
-    let scope = match text(&form, "scope") {
-        "" => scopes.join(" "),
-        wish => {
-            let kept: Vec<&str> = wish.split_whitespace().filter(|scope| scopes.contains(scope)).collect();
-            if kept.is_empty() {
-                return Err(malformed("none of the scopes is one of the client's"));
-            }
-            kept.join(" ")
+    let client = client(context, &id, &secret)?;
+    let scope = scope(&client.scopes(context.place), text(&form, "scope"))?;
+    let user = match (&client, grant_type) {
+        (_, IMPERSONATION) => Some(impersonated(context, &client, &form)?),
+        (Client::Own(held), grant) if !oauth_clients::has(held, "allowedGrantTypes", grant) => {
+            return Err(malformed("the client may not use this grant_type"));
         }
+        _ if matches!(context.place, Place::Tenant(_)) => Some(users::bot(context, &id)?),
+        _ => None,
     };
+    let kind = if *context.place == Place::Console { "Bearer" } else { "bearer" };
     let exp = context.now.as_second() + token::LIFE_SECONDS;
-    let grant = Grant { host: context.host.to_owned(), client: id, user, exp };
+    let grant = Grant { host: context.host.to_owned(), client: id, user, scope: scope.clone(), exp };
     let ends = context.now + jiff::SignedDuration::from_secs(token::LIFE_SECONDS);
     let body = json!({
-        "access_token": token::issue(text(&organization, "tokenKey"), &grant),
+        "access_token": token::issue(text(&context.organization(), "tokenKey"), &grant),
         "token_type": kind,
         "expires_at": ids::timestamp(ends),
         "expires_in": token::LIFE_SECONDS,
         "scope": scope,
     });
     Ok(Answer::ok(&body).with(header::CACHE_CONTROL, "no-store").with(HeaderName::from_static("pragma"), "no-cache"))
+}
+
+/// What is granted: a wish can only narrow what the client has.
+fn scope(held: &[String], wish: &str) -> Result<String, Refusal> {
+    if wish.is_empty() {
+        return Ok(held.join(" "));
+    }
+    let kept: Vec<&str> = wish.split_whitespace().filter(|wish| held.iter().any(|scope| scope == wish)).collect();
+    if kept.is_empty() { Err(malformed("none of the scopes is one of the client's")) } else { Ok(kept.join(" ")) }
+}
+
+/// The user a client acts as. It must exist, the tenant must trust the client, and the scope is to be said (impersonation
+/// clients; guiding principles). Which status each breach gets is not published; they are assumed.
+fn impersonated(context: &Context<'_>, client: &Client, form: &Value) -> Result<String, Refusal> {
+    let Client::Own(client) = client else {
+        return Err(malformed("only a tenant's own client can act as a user"));
+    };
+    if !oauth_clients::has(client, "allowedGrantTypes", IMPERSONATION) {
+        return Err(malformed("the client may not use this grant_type"));
+    }
+    if client["connectionConfig"]["consentMethod"] != "trusted" {
+        return Err(Refusal::forbidden("the tenant does not trust the client: its consentMethod is not trusted"));
+    }
+    if text(form, "scope").is_empty() {
+        return Err(malformed("scope is missing"));
+    }
+    let wanted = text(&form["user_lookup"], "value");
+    let user = match text(&form["user_lookup"], "field") {
+        "userId" => context.get("users", wanted),
+        "subject" => context.collection("users").find_exact("subject", wanted),
+        _ => return Err(malformed("user_lookup.field must be subject or userId")),
+    };
+    let user = user.ok_or_else(|| malformed("there is no such user"))?;
+    match text(&user, "status") {
+        "active" => Ok(text(&user, "id").to_owned()),
+        _ => Err(Refusal::forbidden("the user is not active")),
+    }
+}
+
+/// What a revoked token is remembered by.
+fn revoked_id(token: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(token))
+}
+
+/// Whether a token was given up.
+pub(super) fn is_revoked(context: &Context<'_>, token: &str) -> bool {
+    let revoked = context.collection("revokedTokens");
+    !revoked.is_empty() && revoked.get(&revoked_id(token)).is_some()
+}
+
+/// A token that is none, or none any more, is as good as revoked (RFC 7009). Tokens that are granted alike within one second
+/// are the same here, and revoked together.
+fn revoke(context: &mut Context<'_>) -> Handled {
+    let form = form(context)?;
+    let token = text(&form, "token");
+    if token.is_empty() {
+        return Err(malformed("token is missing"));
+    }
+    let grant = token::read(text(&context.organization(), "tokenKey"), token, context.now);
+    if let Some(grant) = grant.filter(|grant| grant.host == context.host) {
+        let now = context.now.as_second();
+        let over = |held: &Value| held["exp"].as_i64().is_none_or(|exp| exp < now);
+        for (id, _) in context.collection("revokedTokens").iter().take_while(|(_, held)| over(held)) {
+            context.remove("revokedTokens", id);
+        }
+        context.put("revokedTokens", &revoked_id(token), json!({"exp": grant.exp}));
+    }
+    Ok(Answer { status: StatusCode::OK, headers: Vec::new(), body: Bytes::new() })
 }
 
 /// The fields of the request, whether they came as JSON or as a form.
@@ -105,7 +201,7 @@ fn metadata(context: &mut Context<'_>) -> Handled {
         "token_endpoint": context.link("/oauth/token"),
         "revocation_endpoint": context.link("/oauth/revoke"),
         "response_types_supported": ["code"],
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": ["client_credentials", IMPERSONATION],
     });
     Ok(Answer::ok(&body))
 }

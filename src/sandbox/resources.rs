@@ -3,7 +3,7 @@
 use super::context::{Context, Handled};
 use super::{
     apps, assignments, brands, console, csp_origins, groups, identity_providers, items, licenses, login, oauth,
-    packages, roles, shares, spaces, tenants, users, web_integrations,
+    oauth_clients, packages, roles, shares, spaces, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -20,6 +20,7 @@ pub(super) struct Resource {
 /// The resources. Seeds run in this order.
 pub(super) const RESOURCES: &[Resource] = &[
     oauth::RESOURCE,
+    oauth_clients::RESOURCE,
     login::RESOURCE,
     console::RESOURCE,
     tenants::RESOURCE,

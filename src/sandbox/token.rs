@@ -19,6 +19,9 @@ pub(super) struct Grant {
     pub(super) client: String,
     /// The user it acts as; none on hosts without users.
     pub(super) user: Option<String>,
+    /// What it is good for, as words with spaces between them.
+    #[serde(default)]
+    pub(super) scope: String,
     /// When it ends, in seconds since 1970.
     pub(super) exp: i64,
 }

@@ -87,9 +87,10 @@ fn documents(state: &Value) -> Vec<Document<'_>> {
     let homes = tenants.map(|(id, home)| (Some(id.as_str()), home)).chain([(None, &state["organization"])]);
     for (scope, home) in homes {
         for (collection, list) in home.as_object().into_iter().flatten() {
-            // What the organization is given, its secrets among it, no playbook changes; and a login may be tried again,
-            // each time with a token that is good once.
-            if (scope.is_none() && collection == "organization") || collection == "usedTokens" {
+            // What the organization is given, its secrets among it, no playbook changes. A login may be tried again, each
+            // time with a token that is good once, and a client whose secret was lost gets another.
+            let repeated = ["usedTokens", "oauthSecrets"].contains(&collection.as_str());
+            if (scope.is_none() && collection == "organization") || repeated {
                 continue;
             }
             for item in list.as_array().into_iter().flatten() {
@@ -103,7 +104,7 @@ fn documents(state: &Value) -> Vec<Document<'_>> {
 
 /// Gives the document's id, and a tenant's host label, the name people know it by.
 fn name(names: &mut BTreeMap<String, String>, document: &Document<'_>) {
-    const FIELDS: [&str; 7] = ["subject", "name", "origin", "provider", "assigneeId", "spaceId", "type"];
+    const FIELDS: [&str; 8] = ["subject", "name", "clientName", "origin", "provider", "assigneeId", "spaceId", "type"];
     let label = document.value["hostnames"][0].as_str().and_then(|host| host.split('.').next());
     let known = if document.collection == "tenants" {
         // A tenant without a name is called by its host's label.

@@ -52,9 +52,13 @@ pub(super) fn examine(
     found.extend(orphans(world, &state));
     found.extend(too_many_seats(&served, &state));
     found.extend(lost(world));
+    let told = secrets_of_clients(&state);
+    found.extend(lost_secrets(world, &told));
     found.extend(unsettled(world));
     for (place, text) in outputs {
         found.extend(leaks(place, text, secrets));
+        let told: Vec<String> = told.values().flatten().cloned().collect();
+        found.extend(leaks(place, text, &told));
     }
     for violation in world.sandbox().violations() {
         found.push(Finding::new("contract", format!("{} {}", violation.request, violation.message)));
@@ -148,6 +152,24 @@ fn too_many_seats(served: &[Served], state: &State) -> Vec<Finding> {
         }
     }
     found
+}
+
+/// The secrets of each OAuth client that has some.
+fn secrets_of_clients(state: &State) -> BTreeMap<String, Vec<String>> {
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for tenant in state.tenants() {
+        for secret in state.collection(&Scope::tenant(&tenant), "oauthSecrets").documents() {
+            let field = |name: &str| secret[name].as_str().unwrap_or_default().to_owned();
+            all.entry(field("clientId")).or_default().push(field("text"));
+        }
+    }
+    all
+}
+
+/// OAuth clients whose secrets nobody has: Qlik tells each once.
+fn lost_secrets(world: &World, told: &BTreeMap<String, Vec<String>>) -> Vec<Finding> {
+    let lost = told.iter().filter(|(_, texts)| !texts.iter().any(|text| world.sink().holds(text)));
+    lost.map(|(client, _)| Finding::new("lost", format!("no secret of OAuth client {client} is in the sink"))).collect()
 }
 
 /// Secrets in what the world's processes put out.

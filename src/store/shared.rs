@@ -46,6 +46,12 @@ impl SharedSink {
         texts.iter().filter(|(name, _)| is_private_key(name)).filter_map(|(_, text)| middle(text)).collect()
     }
 
+    /// Whether one of the secrets has this text.
+    #[must_use]
+    pub fn holds(&self, text: &str) -> bool {
+        self.texts().values().any(|held| held.expose_secret() == text)
+    }
+
     pub(super) fn get(&self, name: &str) -> Option<SecretString> {
         self.texts().get(name).cloned()
     }

@@ -57,6 +57,7 @@ mod sandbox_identity_providers;
 mod sandbox_licenses;
 mod sandbox_login;
 mod sandbox_oauth;
+mod sandbox_oauth_clients;
 mod sandbox_odd;
 mod sandbox_roles;
 mod sandbox_server;

@@ -75,7 +75,8 @@ fn bad_requests_are_400_and_bad_clients_401() {
         ask(&cloud, REGISTER, &body)
     };
     assert_eq!(with("grant_type", "password").status, 400);
-    assert_eq!(with("grant_type", "urn:qlik:oauth:user-impersonation").status, 501);
+    assert_eq!(with("grant_type", "refresh_token").status, 501);
+    assert_eq!(with("grant_type", "urn:qlik:oauth:user-impersonation").status, 400, "a regional client is no user");
     for field in ["client_id", "client_secret"] {
         let reply = with(field, "wrong");
         assert_eq!(reply.status, 401, "{field}");
