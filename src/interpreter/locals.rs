@@ -289,9 +289,10 @@ impl LocalOperations {
     }
 }
 
-fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperation; 5] {
+fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperation; 6] {
     let keys = Keys::new(vault.clone(), Arc::clone(&clock));
     let signing = keys.clone();
+    let kept = vault.clone();
     let now = Arc::clone(&clock);
     [
         // The moment, as RFC 3339 text.
@@ -314,6 +315,20 @@ fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperat
                 }
                 vault.read(name).await?;
                 Ok(secret::reference(name))
+            }
+        }),
+        // { names } -> a reference to the first of these secrets, told once in earlier answers, that is there; else null
+        LocalOperation::new("tenantry.kept", Effect::Read, move |arguments| {
+            let vault = kept.clone();
+            async move {
+                for name in arguments["names"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                    match vault.text(name).await {
+                        Ok(_) => return Ok(secret::reference(name)),
+                        Err(VaultError::Unknown { .. }) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Ok(Value::Null)
             }
         }),
         // { name, bits? } -> { certificate, publicKey, expires, expired, created, key }

@@ -348,7 +348,7 @@ impl<T: Transport> Client<T> {
     ///
     /// Their names tell where they came from. With a `/` in them, they are never the name of a secret that a playbook or a
     /// settings file may use; with the host in them, runs for different tenants keep theirs apart, and with the id of what
-    /// was made, so do runs for the same one.
+    /// was made, so do runs for the same one. A later run that knows the id finds them again.
     async fn keep_secrets(
         &self,
         key: &Key,
@@ -360,8 +360,8 @@ impl<T: Transport> Client<T> {
         let Payload::Json(body) = &mut response.payload else { return Ok(()) };
         let pointers = published.secrets_in_response(body);
         let host = &prepared.base.host;
-        let origin = match body["id"].as_str().filter(|_| operation.effect.is_write()) {
-            Some(id) => format!("answer/{host}/{}/{id}", operation.id),
+        let origin = match made(body).filter(|_| operation.effect.is_write()) {
+            Some(id) => format!("answer/{host}/{}/{id}", published.tag),
             None => format!("answer/{host}/{key}"),
         };
         let mut found = Vec::new();
@@ -390,6 +390,17 @@ impl<T: Transport> Client<T> {
         }
         Ok(())
     }
+}
+
+/// What tells the thing that an answer is about from all others of its kind. Clients have an id of their own name, and of
+/// each of their secrets only a hint may be known.
+fn made(body: &serde_json::Value) -> Option<String> {
+    if let Some(id) = body["id"].as_str() {
+        return Some(id.to_owned());
+    }
+    let client = body["clientId"].as_str()?;
+    let hint = body["hint"].as_str().or_else(|| body["clientSecrets"][0]["hint"].as_str());
+    Some(hint.map_or_else(|| client.to_owned(), |hint| format!("{client}/{hint}")))
 }
 
 /// The failure of an operation that was not sent because there is no token for it.

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::known::{APPS, Known, app_made, written};
 use super::values::{at, is_secret, project};
-use crate::contract::{Published, contract};
+use crate::contract::{ParameterPlace, Published, contract};
 use crate::interpreter::{Shown, shows};
 use crate::operation::{
     Body, Call, Effect, HeaderText, Host, Key, Operation, PatchStep, RecordedBody, RecordedCall, RecordedOperation,
@@ -201,6 +201,8 @@ fn removal(operation: &RecordedOperation, request: &RecordedRequest, answer: &Va
     // Some services wrap the one thing they made in a list, apps tell it among their attributes.
     let app = app_made(request, answer);
     let id = answer["id"].as_str().or_else(|| answer["data"][0]["id"].as_str()).or(app);
+    // A client's secret is known by its hint, the client itself by an id of another name.
+    let id = id.or_else(|| answer["hint"].as_str()).or_else(|| answer["clientId"].as_str());
     let Some(id) = id else { return Way::Not(NotReversible::NoOperation) };
     let path = match app {
         // An app is made by an action: an import, a publish, a copy.
@@ -217,10 +219,21 @@ fn removal(operation: &RecordedOperation, request: &RecordedRequest, answer: &Va
     }
     match published.expand(&variables) {
         Ok(path) if published.effect == Effect::Delete => {
-            Way::Remove(Box::new(ask(published, &request.host, &path, &operation.subject)))
+            Way::Remove(Box::new(confirmed(ask(published, &request.host, &path, &operation.subject), published, id)))
         }
         _ => Way::Not(NotReversible::NoOperation),
     }
+}
+
+/// Some deletions want to be told twice what they delete (oauth-clients specification).
+fn confirmed(mut operation: Operation, published: &Published, id: &str) -> Operation {
+    const CONFIRM: &str = "qlik-confirm-delete";
+    if published.parameters_in(ParameterPlace::Header).any(|parameter| parameter.name == CONFIRM)
+        && let Call::Request(request) = &mut operation.call
+    {
+        request.headers.insert(CONFIRM.to_owned(), HeaderText::Text(id.to_owned()));
+    }
+    operation
 }
 
 fn restoration(operation: &RecordedOperation, request: &RecordedRequest, known: &Known) -> Way {

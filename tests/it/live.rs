@@ -744,7 +744,7 @@ async fn a_secret_that_is_handed_out_goes_into_the_store() {
     let client = Client::new(scripted.clone(), settings());
     let asked = operation("createApiKey", Effect::Create, Method::POST, "/api/v1/api-keys");
     let response = perform(&client, &asked).await.unwrap();
-    let token = secret::reference(&format!("answer/{TENANT}/createApiKey/k1/token"));
+    let token = secret::reference(&format!("answer/{TENANT}/api-keys/k1/token"));
     assert_eq!(response.json(), &json!({ "id": "k1", "description": "embed", "token": token }));
     // And from there into another request.
     perform(&client, &with(create(), |request| request.body = Body::Json(json!({ "key": token })))).await.unwrap();
