@@ -5,7 +5,7 @@ use rhai::{Array, Map as ScriptMap};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::converge::{self, Resource, Updated};
+use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, listed, options, script, scripts, text};
 use super::request::{Ask, patch, text_of, unexpected};
 use super::tenants::Tenant;
@@ -151,15 +151,9 @@ fn all(tenant: &Tenant) -> Ask {
     tenant.ask("getBrands", "brands").query("limit", "100")
 }
 
-/// Qlik lets names repeat: when they do, the oldest is meant.
 fn named(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
-    let mut same: Vec<Value> =
-        all(tenant).list(call)?.into_iter().filter(|held| held["name"].as_str() == Some(name)).collect();
-    if same.len() > 1 {
-        call.log("warn", format!("{} brands are called \"{name}\"; the oldest is used", same.len()));
-        same.sort_by(|a, b| a["createdAt"].as_str().cmp(&b["createdAt"].as_str()));
-    }
-    Ok(same.into_iter().next())
+    let same = all(tenant).list(call)?.into_iter().filter(|held| held["name"].as_str() == Some(name)).collect();
+    Ok(oldest(call, same, &format!("brands are called \"{name}\""), "createdAt"))
 }
 
 fn get(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Value, ScriptError> {

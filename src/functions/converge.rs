@@ -92,6 +92,16 @@ pub(super) fn ensure(call: &mut Call, resource: &impl Resource) -> Result<Conver
     Ok(Converged { document, change })
 }
 
+/// Of things of one name, where Qlik lets names repeat, the oldest is meant. `told` says of several what they are:
+/// `brands are called "Harbour"`; `created` is the field that says since when one is there.
+pub(super) fn oldest(call: &Call, mut same: Vec<Value>, told: &str, created: &str) -> Option<Value> {
+    if same.len() > 1 {
+        call.log("warn", format!("{} {told}; the oldest is used", same.len()));
+        same.sort_by(|a, b| a[created].as_str().cmp(&b[created].as_str()));
+    }
+    same.into_iter().next()
+}
+
 /// Makes sure that a thing is not there and tells the step: what `find` finds, `delete` removes.
 pub(super) fn remove(
     call: &mut Call,

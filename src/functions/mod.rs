@@ -24,6 +24,7 @@ mod licenses;
 mod listing;
 mod login;
 mod marker;
+mod oauth_clients;
 mod operations;
 mod options;
 mod origins;
@@ -71,6 +72,7 @@ fn rooms() -> Vec<Room> {
         (None, spaces::methods()),
         (None, apps::methods()),
         (None, web_integrations::methods()),
+        (None, oauth_clients::methods()),
         (None, csp_origins::methods()),
         (None, themes::methods()),
         (None, extensions::methods()),
@@ -99,6 +101,7 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<apps::Apps>("Apps")
         .register_type_with_name::<apps::App>("App")
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
+        .register_type_with_name::<oauth_clients::OauthClients>("OauthClients")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")
         .register_type_with_name::<themes::Themes>("Themes")
         .register_type_with_name::<extensions::Extensions>("Extensions")

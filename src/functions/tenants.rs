@@ -12,6 +12,7 @@ use super::groups::Groups;
 use super::identity_providers::IdentityProviders;
 use super::licenses::Licenses;
 use super::listing::note;
+use super::oauth_clients::OauthClients;
 use super::options;
 use super::request::{Ask, text_of, unexpected};
 use super::roles::Roles;
@@ -609,6 +610,12 @@ mod members {
     #[rhai_fn(get = "web_integrations", pure)]
     pub fn web_integrations(tenant: &mut Tenant) -> WebIntegrations {
         WebIntegrations(tenant.clone())
+    }
+
+    /// The tenant's own OAuth clients: for embedding, and for acting as its users.
+    #[rhai_fn(get = "oauth_clients", pure)]
+    pub fn oauth_clients(tenant: &mut Tenant) -> OauthClients {
+        OauthClients(tenant.clone())
     }
 
     /// The tenant's content security policy.

@@ -2,7 +2,7 @@ use rhai::Array;
 use rhai::plugin::*;
 use serde_json::{Map, Value, json};
 
-use super::converge::{self, Resource, Updated};
+use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, script, scripts};
 use super::origins::check_web_origin;
 use super::request::{Ask, replace, text_of};
@@ -66,15 +66,9 @@ fn all(tenant: &Tenant) -> Ask {
     tenant.ask("getWebIntegrations", "web integrations").query("limit", "100")
 }
 
-/// Qlik lets names repeat: when they do, the oldest is meant.
 fn named(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
-    let mut same: Vec<Value> =
-        all(tenant).list(call)?.into_iter().filter(|held| held["name"].as_str() == Some(name)).collect();
-    if same.len() > 1 {
-        call.log("warn", format!("{} web integrations are called \"{name}\"; the oldest is used", same.len()));
-        same.sort_by(|a, b| a["created"].as_str().cmp(&b["created"].as_str()));
-    }
-    Ok(same.into_iter().next())
+    let same = all(tenant).list(call)?.into_iter().filter(|held| held["name"].as_str() == Some(name)).collect();
+    Ok(oldest(call, same, &format!("web integrations are called \"{name}\""), "created"))
 }
 
 fn ensure(call: &mut Call, tenant: &Tenant, name: &str, origins: &Array) -> Result<Value, ScriptError> {

@@ -87,6 +87,7 @@ fn every_function_is_documented() {
                 "apps",
                 "app",
                 "brands",
+                "clients",
             ]
             .contains(&name.as_str())
         });

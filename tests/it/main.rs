@@ -21,6 +21,7 @@ mod functions_driver;
 mod functions_embedding;
 mod functions_globals;
 mod functions_lookups;
+mod functions_oauth_clients;
 mod functions_people;
 mod functions_reference;
 mod functions_restarted;
