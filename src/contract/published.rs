@@ -237,6 +237,7 @@ impl Published {
             }
         }
         published.paging = paged.then(|| paging(&published.parameters));
+        published.parameters.retain(|held| amendments.queries(id).all(|(name, _)| name != held.name));
         published.parameters.extend(amendments.queries(id).map(|(name, schema)| Parameter {
             name,
             place: ParameterPlace::Query,

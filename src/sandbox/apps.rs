@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::blobs::CONTENT;
 use super::context::{Answer, Context, Handled, text};
+use super::items;
 use super::refusal::Refusal;
 use super::resources::Resource;
 use super::spaces::{Caller, MISSING};
@@ -282,6 +283,7 @@ fn delete(context: &mut Context<'_>) -> Handled {
         return Err(Refusal::forbidden("the app may not be removed by this user"));
     }
     context.remove(APPS, text(&app, "id"));
+    items::forget(context, text(&app, "id"));
     Ok(Answer { status: StatusCode::OK, headers: Vec::new(), body: Bytes::new() })
 }
 

@@ -67,6 +67,7 @@ mod hosts;
 mod identity_options;
 mod identity_providers;
 mod ids;
+mod item_collections;
 mod items;
 mod licenses;
 mod login;

@@ -2,8 +2,8 @@
 
 use super::context::{Context, Handled};
 use super::{
-    apps, assignments, brands, console, csp_origins, groups, identity_providers, items, licenses, login, oauth,
-    oauth_clients, packages, roles, shares, spaces, tenants, users, web_integrations,
+    apps, assignments, brands, console, csp_origins, groups, identity_providers, item_collections, items, licenses,
+    login, oauth, oauth_clients, packages, roles, shares, spaces, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -38,6 +38,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     brands::RESOURCE,
     apps::RESOURCE,
     items::RESOURCE,
+    item_collections::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.

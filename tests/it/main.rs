@@ -50,6 +50,7 @@ mod replay;
 mod resume;
 mod sandbox_apps;
 mod sandbox_brands;
+mod sandbox_collections;
 mod sandbox_csp_origins;
 mod sandbox_faults;
 mod sandbox_frame;
