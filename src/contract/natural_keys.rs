@@ -100,6 +100,8 @@ pub struct Same {
     pub item: String,
     /// What either is when it is not said.
     pub default: Option<Value>,
+    /// What a value may have become since the thing was made.
+    pub becomes: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -111,14 +113,18 @@ enum Written {
         item: String,
         #[serde(default)]
         default: Option<Value>,
+        #[serde(default)]
+        becomes: BTreeMap<String, String>,
     },
 }
 
 impl std::convert::From<Written> for Same {
     fn from(written: Written) -> Self {
         match written {
-            Written::Both(field) => Self { request: field.clone(), item: field, default: None },
-            Written::Apart { request, item, default } => Self { request, item, default },
+            Written::Both(field) => {
+                Self { request: field.clone(), item: field, default: None, becomes: BTreeMap::new() }
+            }
+            Written::Apart { request, item, default, becomes } => Self { request, item, default, becomes },
         }
     }
 }

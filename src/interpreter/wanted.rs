@@ -75,10 +75,25 @@ fn value<'d>(same: &'d Same, pointer: &str, document: &'d Value) -> Option<&'d V
 }
 
 impl Wanted {
+    /// Its fields, with what may have become of them in `item` since it was made.
+    fn since(&self, key: &NaturalKey, item: &Value) -> Value {
+        let mut document = self.document.clone();
+        for same in key.same.iter().filter(|same| !same.becomes.is_empty()) {
+            if let Some(field) = document.pointer_mut(&same.request)
+                && let Some(became) = field.as_str().and_then(|text| same.becomes.get(text))
+                && item.pointer(&same.item).and_then(Value::as_str) == Some(became)
+            {
+                *field = Value::from(became.as_str());
+            }
+        }
+        document
+    }
+
     /// Whether `item` has its natural key, exactly.
     pub(super) fn is(&self, key: &NaturalKey, item: &Value) -> bool {
+        let document = self.since(key, item);
         let same = key.same.iter().all(|same| {
-            let wanted = value(same, &same.request, &self.document);
+            let wanted = value(same, &same.request, &document);
             wanted.is_some() && wanted == value(same, &same.item, item)
         });
         let named = match (key.file.as_ref().and_then(|file| file.name.as_ref()), &self.file) {
@@ -105,7 +120,7 @@ impl Wanted {
             }
             _ => Shown::So,
         };
-        content.max(shows(&self.document, item))
+        content.max(shows(&self.since(key, item), item))
     }
 
     /// The parameters that narrow the list.

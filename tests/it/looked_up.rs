@@ -278,6 +278,28 @@ async fn only_what_is_exactly_that_counts_on_whatever_page_it_stands() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_collection_is_found_although_it_was_made_governed_since() {
+    let world = World::new().await;
+    let featured = world.ask("createCollection", &[], json!({ "name": "Featured", "type": "private" }));
+    let made = world.both_ways(&featured).await.json()["id"].as_str().unwrap().to_owned();
+    let space = world.made("createSpace", &[], json!({ "name": "Staging", "type": "shared" })).await;
+    let app = json!({ "attributes": { "name": "Fleet", "spaceId": space["id"] } });
+    world.made("createApp", &[], app).await;
+    let items = world.made("getItems", &[], Value::Null).await;
+    let add = world.ask("addCollectionItem", &[("collectionId", &made)], json!({ "id": items["data"][0]["id"] }));
+    assert_eq!(world.both_ways(&add).await.json()["name"], "Fleet");
+    let govern = json!([{ "op": "replace", "path": "/type", "value": "publicgoverned" }]);
+    let govern = world.ask("patchCollection", &[("collectionId", &made)], govern);
+    assert_eq!(world.settle(&govern).await, Ok(Settlement::NotPerformed));
+    world.perform(&govern).await;
+    assert!(matches!(world.settle(&govern).await, Ok(Settlement::Performed(_))));
+    let Ok(Settlement::Performed(found)) = world.settle(&featured).await else { panic!("it is there") };
+    assert_eq!(found.json()["type"], "publicgoverned");
+    let tag = world.ask("createCollection", &[], json!({ "name": "Featured", "type": "public" }));
+    assert_eq!(world.settle(&tag).await, Ok(Settlement::NotPerformed), "a tag is another thing");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_there_before_was_not_made_by_the_request() {
     let world = World::new().await;
     let space = json!({ "name": "Staging", "type": "shared" });
