@@ -34,7 +34,11 @@ const KEEP: u64 = 1;
 const PASSED: [&str; 4] = ["NoData", "appId", "fallbackName", "mode"];
 
 impl App {
-    fn name(&self) -> &str {
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn name(&self) -> &str {
         self.document["name"].as_str().unwrap_or_default()
     }
 
@@ -42,7 +46,7 @@ impl App {
         marker(&self.document)
     }
 
-    fn tenant(&self) -> &Tenant {
+    pub(super) fn tenant(&self) -> &Tenant {
         &self.space.tenant
     }
 

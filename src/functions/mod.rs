@@ -13,12 +13,14 @@
 
 mod apps;
 mod brands;
+mod collections;
 mod converge;
 mod csp_origins;
 mod extensions;
 mod globals;
 mod groups;
 mod identity_providers;
+mod items;
 mod keys;
 mod licenses;
 mod listing;
@@ -71,6 +73,8 @@ fn rooms() -> Vec<Room> {
         (None, users::methods()),
         (None, spaces::methods()),
         (None, apps::methods()),
+        (None, items::methods()),
+        (None, collections::methods()),
         (None, web_integrations::methods()),
         (None, oauth_clients::methods()),
         (None, csp_origins::methods()),
@@ -100,6 +104,9 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<spaces::Space>("Space")
         .register_type_with_name::<apps::Apps>("Apps")
         .register_type_with_name::<apps::App>("App")
+        .register_type_with_name::<items::Items>("Items")
+        .register_type_with_name::<collections::Collections>("Collections")
+        .register_type_with_name::<collections::Collection>("Collection")
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
         .register_type_with_name::<oauth_clients::OauthClients>("OauthClients")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")

@@ -88,6 +88,10 @@ fn every_function_is_documented() {
                 "app",
                 "brands",
                 "clients",
+                "items",
+                "collections",
+                "collection",
+                "tags",
             ]
             .contains(&name.as_str())
         });

@@ -17,6 +17,7 @@ mod formats;
 mod full_disk;
 mod functions_apps;
 mod functions_brands;
+mod functions_collections;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;

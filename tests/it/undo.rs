@@ -97,6 +97,41 @@ fn apps_that_a_run_made_are_removed_and_what_it_cannot_undo_is_named() {
 }
 
 #[test]
+fn an_app_leaves_the_collection_that_a_run_put_it_into() {
+    let folder = changed("");
+    folder.write("content/Desk.qvf", "one");
+    let script = |more: &str| {
+        format!(
+            "let tenant = tenants::ensure(customer);\n\
+             let app = tenant.spaces.get(\"Staging\").import_app(\"content/Desk.qvf\");\n{more}"
+        )
+    };
+    folder.write("playbooks/app.rhai", &script(""));
+    folder.write(
+        "playbooks/tag.rhai",
+        &script(
+            "tenant.tags.ensure(\"desk\").add(app); tenant.collections.ensure(\"Desks\", \"publicgoverned\").add(app);",
+        ),
+    );
+    for playbook in ["app", "tag"] {
+        let ended = folder.run(&format!("run playbooks/{playbook}.rhai --customer customers/harbour.yaml -q"));
+        assert_eq!(ended.code, Some(0), "{}", ended.error);
+    }
+    let run = run_of(&folder, "playbooks/tag.rhai");
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    let (tag, collection) = ("tag \"desk\"", "collection \"Desks\"");
+    let expected = of(&[
+        ("restore", collection),
+        ("remove", "app \"Desk\" in collection \"Desks\""),
+        ("remove", collection),
+        ("remove", "app \"Desk\" in tag \"desk\""),
+        ("remove", tag),
+    ]);
+    assert_eq!(verdicts(&done.json()), expected);
+}
+
+#[test]
 fn what_someone_changed_since_is_left_alone() {
     let folder = changed("");
     let run = run_of(&folder, "playbooks/change.rhai");
