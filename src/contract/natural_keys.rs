@@ -206,6 +206,13 @@ impl Published {
         contract().reads(self.path)
     }
 
+    /// Whether somebody who reads this list may decide by it to make a thing of which the service would make a second one.
+    #[must_use]
+    pub fn decides_a_create(&self) -> bool {
+        let mut keys = contract().natural_keys().values().flatten();
+        keys.any(|key| key.repeat == Repeat::Another && key.list.as_deref() == Some(self.id))
+    }
+
     /// How to find out whether this write took place; `None` when nothing tells. What only reads is harmless.
     ///
     /// The natural keys stand in `contract/natural_keys.toml`, with the rules for the rest.

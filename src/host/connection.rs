@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 use super::Inner;
 use crate::interpreter::{
     self, Embedded, Enrolment, IdentitySource, Interpreter, Layer, Leased, License, Live, Locals, LookedUp,
-    Organization, PATIENCE, Recent, Registered, Stray, Timed,
+    Organization, PATIENCE, Registered, Stray, Timed,
 };
 use crate::operation::secret::SecretStore as _;
 use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
@@ -277,7 +277,7 @@ impl Connection {
         lease: Lease,
         customer: &str,
         run: &str,
-        recent: Option<Recent>,
+        recent: Option<jiff::Timestamp>,
         operation_timeout: Option<Duration>,
     ) -> Arc<dyn Interpreter> {
         let locals = Locals::new(Arc::clone(&self.interpreter), Arc::clone(&host.locals));

@@ -16,7 +16,7 @@ use super::resume::Resume;
 use super::run::Timeouts;
 use super::teller::{Scribe, Teller};
 use super::{Host, Playbook};
-use crate::interpreter::{Interpreter, Journaled, Journaling, Permitted, Recent};
+use crate::interpreter::{Interpreter, Journaled, Journaling, Permitted};
 use crate::operation::{Failure, Site};
 use crate::playbook::{Diagnostic, RecordedLine, Runtime, Session, Start};
 use crate::project::Customer;
@@ -88,7 +88,6 @@ impl Work {
         let journal = host.state.journal();
         let (scope, code) = (connection.scope(), self.customer.code().to_owned());
         let recent = journal.ask(move |journal| journal.last_work(&scope, &code)).await?;
-        let recent = recent.map(|(began, last)| Recent { began, last });
         let (log, mut earlier) = if self.resume.is_some() {
             // Whoever had the run before has let go of it by now.
             let run = self.teller.run.clone();

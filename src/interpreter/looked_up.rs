@@ -27,16 +27,7 @@ pub struct LookedUp<I> {
     inner: I,
     clock: Arc<dyn Clock>,
     patience: Duration,
-    recent: Option<Recent>,
-}
-
-/// Other work on the same tenant, so short a time ago that lists may not show it yet.
-#[derive(Clone, Copy, Debug)]
-pub struct Recent {
-    /// When it began.
-    pub began: Timestamp,
-    /// When it did something last.
-    pub last: Timestamp,
+    recent: Option<Timestamp>,
 }
 
 impl<I: Interpreter> LookedUp<I> {
@@ -52,48 +43,31 @@ impl<I: Interpreter> LookedUp<I> {
         self
     }
 
-    /// The same after other work. Where the service would make a second thing of the same natural key, what is to be
-    /// made is first looked for, until everything that was made before shows; what is found is the answer.
+    /// The same after other work on the tenant, which did something last at `recent`. A list by which somebody may decide to
+    /// make a thing, of which the service would make a second one, is not read before it shows what that work made.
     #[must_use]
-    pub fn after(mut self, recent: Option<Recent>) -> Self {
+    pub fn after(mut self, recent: Option<Timestamp>) -> Self {
         self.recent = recent;
         self
     }
 
-    /// What was there already of what a write would make: the decision to make it may have come from a list that lagged.
-    async fn made_before(&self, key: &Key, operation: &Operation, request: &Request) -> Option<Response> {
-        let recent = self.recent?;
-        let past = self.clock.now().duration_since(recent.last).unsigned_abs();
+    /// How long the list that the operation reads may still lag behind what other work made.
+    fn lag(&self, operation: &Operation) -> Option<Duration> {
+        let past = self.clock.now().duration_since(self.recent?).unsigned_abs();
         let left = self.patience.checked_sub(past).filter(|left| !left.is_zero())?;
-        let published = contract().operation(&operation.id)?;
-        let Some(LookUp::ByKey(keys)) = published.look_up() else { return None };
-        let key_of_it = keys.iter().find(|key| wanted(key, request).is_some())?;
-        // What came of a request is told from other things only while that request is open; then it may be anybody's.
-        let tells = key_of_it.repeat == Repeat::Another && key_of_it.passed.is_empty();
-        if operation.effect != Effect::Create || !tells {
-            return None;
-        }
-        let reader = Reader { interpreter: &self.inner, key, operation, request };
-        let question = Question { reader, published, since: recent.began };
-        match question.answer(Patience::new(&*self.clock, self.clock.now(), left)).await {
-            Ok(Settlement::Performed(response)) => Some(response),
-            // What cannot be told is for whoever asked to decide, and they have.
-            Ok(Settlement::NotPerformed) | Err(_) => None,
-        }
+        contract().operation(&operation.id).filter(|read| read.decides_a_create()).map(|_| left)
     }
 }
 
 impl<I: Interpreter> Interpreter for LookedUp<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
-        match &operation.call {
-            Call::Request(request) if self.recent.is_some() => async move {
-                match self.made_before(key, operation, request).await {
-                    Some(response) => Ok(response),
-                    None => self.inner.perform(key, operation).await,
-                }
+        match self.lag(operation) {
+            Some(lag) => async move {
+                tokio::time::sleep(lag).await;
+                self.inner.perform(key, operation).await
             }
             .boxed(),
-            _ => self.inner.perform(key, operation),
+            None => self.inner.perform(key, operation),
         }
     }
 

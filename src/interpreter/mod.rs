@@ -36,7 +36,7 @@ pub use journaled::{Decision, Journaled, Journaling};
 pub use leased::Leased;
 pub use live::Live;
 pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
-pub use looked_up::{LookedUp, Recent};
+pub use looked_up::LookedUp;
 pub use organization::{IdentitySource, Organization};
 pub use patience::PATIENCE;
 pub use permitted::{PermitError, Permits, Permitted};

@@ -22,11 +22,8 @@ use crate::surroundings::Random;
 /// How many processes an actor starts before it is given up.
 const LIVES: usize = 40;
 
-/// How long an actor waits at least before it goes on with a run.
+/// How long an actor waits at least before it goes on.
 const SHORTEST: Duration = Duration::from_millis(500);
-
-/// How long it waits at least before it begins one: a run that remembers nothing must not see lists that lag behind.
-const SETTLED: Duration = Duration::from_secs(10);
 
 /// How much longer it may wait than that.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -278,9 +275,7 @@ impl Storm {
                 Ended::Refused => {}
                 Ended::Died => act.deaths += 1,
             }
-            let resumes = world.unfinished(&self.case.playbook, customer).is_some();
-            let pause = if resumes { SHORTEST } else { SETTLED };
-            tokio::time::sleep(pause + PAUSE.mul_f64(random.fraction())).await;
+            tokio::time::sleep(SHORTEST + PAUSE.mul_f64(random.fraction())).await;
         }
         act.finding = Some(Finding::new("stuck", format!("{} after {LIVES} processes: {last}", customer.code())));
         Ok(act)

@@ -49,21 +49,16 @@ impl Journal {
         self.0.read(|connection| texts(connection, "SELECT DISTINCT playbook FROM runs ORDER BY playbook"))
     }
 
-    /// From when to when the last run for a customer was at work, as far as its journal tells. Blocks.
+    /// When the last run for a customer did something last, as far as its journal tells. Blocks.
     ///
     /// # Errors
     /// When the state file cannot be read.
-    pub(crate) fn last_work(
-        &self,
-        scope: &str,
-        customer: &str,
-    ) -> Result<Option<(Timestamp, Timestamp)>, JournalError> {
+    pub(crate) fn last_work(&self, scope: &str, customer: &str) -> Result<Option<Timestamp>, JournalError> {
         self.0.read(|connection| {
             let Some(run) = RunRow::last_for(connection, scope, customer)? else { return Ok(None) };
             let Some(last) = chain::last_at(connection, run.number)? else { return Ok(None) };
-            let damaged = |error: jiff::Error| seal::damage(error.to_string());
-            let began = run.began.parse().map_err(damaged)?;
-            Ok(Some((began, Timestamp::from_microsecond(last).map_err(damaged)?)))
+            let moment = Timestamp::from_microsecond(last).map_err(|error| seal::damage(error.to_string()))?;
+            Ok(Some(moment))
         })
     }
 
