@@ -7,14 +7,13 @@ use serde_json::Value;
 
 use super::Host;
 use super::drive::{Counts, Driven};
-use super::earlier::Earlier;
 use super::recorded_run::{RecordedRun, answer, last_began};
 use super::report::RunReport;
 use crate::event::Step;
 use crate::interpreter::{BORROWED, Permitted, Replay};
 use crate::operation::{Failure, FailureKind, Key, Operation, Outcome};
 use crate::playbook::{Diagnostic, Session, Told};
-use crate::store::{Entry, Logged, RunRecord};
+use crate::store::{Entry, Logged};
 
 /// What came of a replay.
 #[derive(Clone, Debug, Serialize)]
@@ -73,22 +72,36 @@ impl Host {
 fn replay(host: &Host, id: &str) -> Result<Replayed, Diagnostic> {
     let recorded = RecordedRun::open(host, id)?;
     let (session, answers) = recorded.start(host)?;
-    let mut pass = Pass::default();
+    let mut pass = Pass::of(&recorded);
     pass.drive(session, &answers);
-    Ok(pass.compared(&recorded.record, &recorded.entries, &recorded.earlier))
+    Ok(pass.compared())
 }
 
 /// The script gone through once.
-#[derive(Default)]
-struct Pass {
-    answered: Vec<(Key, Operation, Outcome)>,
+struct Pass<'r> {
+    recorded: &'r RecordedRun,
+    last: Last<'r>,
+    operations: usize,
+    counts: Counts,
     steps: Vec<Step>,
     /// Why it ended before the script did.
     ended: Option<Failure>,
     output: Option<Result<serde_json::Map<String, Value>, Diagnostic>>,
 }
 
-impl Pass {
+impl<'r> Pass<'r> {
+    fn of(recorded: &'r RecordedRun) -> Self {
+        let last = Last::of(&recorded.entries);
+        Self { recorded, last, operations: 0, counts: Counts::default(), steps: Vec::new(), ended: None, output: None }
+    }
+
+    fn answered(&mut self, key: &Key, operation: &Operation, outcome: &Outcome) {
+        // What a rule forbade was never recorded.
+        let on_record = self.recorded.earlier.record.knows(key) && !self.last.performed.contains(key);
+        self.counts.add(operation, outcome, on_record);
+        self.operations += 1;
+    }
+
     /// Nobody waits for anything, so the answers go in as they are asked for.
     fn drive(&mut self, mut session: Session, answers: &Permitted<Replay>) {
         let mut open: VecDeque<(Key, Operation)> = VecDeque::new();
@@ -110,26 +123,26 @@ impl Pass {
                 session.end(&operation, failure.clone());
                 break;
             }
-            session.answer(&key, outcome.clone());
-            self.answered.push((key, operation, outcome));
+            self.answered(&key, &operation, &outcome);
+            session.answer(&key, outcome);
         }
         // Writes that were under way when the script ended were waited for.
         for (key, operation) in open.into_iter().filter(|(_, operation)| operation.effect.is_write()) {
             let outcome = answer(answers, &key, &operation);
             if !matches!(&outcome, Err(failure) if failure.kind == FailureKind::Cancelled) {
-                self.answered.push((key, operation, outcome));
+                self.answered(&key, &operation, &outcome);
             }
         }
         self.output = Some(session.finish());
         self.steps.sort_by(|one, other| one.call.cmp(&other.call));
     }
 
-    fn compared(self, record: &RunRecord, entries: &[Logged], earlier: &Earlier) -> Replayed {
+    fn compared(self) -> Replayed {
+        let RecordedRun { record, earlier, .. } = self.recorded;
         let opening = &record.opening;
         let diverged = self.ended.as_ref().filter(|failure| failure.code != "tenantry/record-ends");
-        let last = Last::of(entries);
-        let complete = self.ended.is_none() && last.is_of_script();
-        let (operations, steps) = (self.answered.len(), self.steps.len());
+        let complete = self.ended.is_none() && self.last.is_of_script();
+        let (operations, steps) = (self.operations, self.steps.len());
         let mut recorded = earlier.kept.clone();
         recorded.sort_by(|one, other| one.call.cmp(&other.call));
         let difference = match diverged {
@@ -138,8 +151,8 @@ impl Pass {
                 Some(Difference { what, recorded: None, replayed: None })
             }
             None if complete => different_steps(&recorded, &self.steps).or_else(|| {
-                let recorded = last.report?;
-                let replayed = self.report(record, &last, earlier, recorded);
+                let recorded = self.last.report?;
+                let replayed = self.report(recorded);
                 first_difference("report", recorded, &replayed).or_else(|| {
                     // The same fields in another order are other bytes.
                     let what = "the order of the report's fields".to_owned();
@@ -167,22 +180,17 @@ impl Pass {
     }
 
     /// The report as the last process would have written it.
-    fn report(self, record: &RunRecord, last: &Last<'_>, earlier: &Earlier, recorded: &Value) -> Value {
-        let mut counts = Counts::default();
-        for (key, operation, outcome) in &self.answered {
-            // What a rule forbade was never recorded.
-            let on_record = earlier.record.knows(key) && !last.performed.contains(key);
-            counts.add(operation, outcome, on_record);
-        }
+    fn report(self, recorded: &Value) -> Value {
+        let RecordedRun { record, earlier, .. } = self.recorded;
         let told = self.steps.into_iter().filter(|step| step.change.is_write()).collect();
         let output = self.output.unwrap_or_else(|| Err(Diagnostic::new("the playbook was not driven")));
-        let driven = Driven { output, counts, changes: earlier.changes(told) };
+        let driven = Driven { output, counts: self.counts, changes: earlier.changes(told) };
         let report = RunReport::new(&record.opening.id, &record.opening.customer, driven, None);
         // A report is data of our own and always has a text.
         let mut report = serde_json::to_value(&report).unwrap_or_default();
         // The tenant is the registry's word, not the playbook's; and who went through a script twice counted twice.
         let counts = ["requests", "reads", "writes", "replayed"];
-        let others = counts.into_iter().filter(|_| last.accepted);
+        let others = counts.into_iter().filter(|_| self.last.accepted);
         for field in others.chain(["tenant"]) {
             report[field] = recorded[field].clone();
         }

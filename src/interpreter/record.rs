@@ -1,6 +1,7 @@
 //! What a run has recorded so far, and what that means for a run that goes on with it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -30,11 +31,17 @@ struct Attempt {
     number: u32,
     place: u64,
     since: Timestamp,
-    operation: Box<RecordedOperation>,
+    operation: Arc<RecordedOperation>,
     /// What the run was told: the outcome, or what a look-up found.
-    told: Option<RecordedOutcome>,
+    told: Option<Arc<RecordedOutcome>>,
     /// A write of which nobody knows yet whether it was carried out.
     open: bool,
+}
+
+impl Attempt {
+    fn is_answered(&self) -> bool {
+        matches!(self.told.as_deref(), Some(RecordedOutcome::Answer { .. }))
+    }
 }
 
 /// A write that was begun and whose end is not known.
@@ -113,7 +120,7 @@ impl Record {
                         number: *attempt,
                         place: logged.sequence,
                         since: logged.at,
-                        operation: operation.clone(),
+                        operation: Arc::new((**operation).clone()),
                         told: None,
                         open: true,
                     };
@@ -124,8 +131,8 @@ impl Record {
                         number: *attempt,
                         place: logged.sequence,
                         since: logged.at,
-                        operation: operation.clone(),
-                        told: Some(outcome.clone()),
+                        operation: Arc::new((**operation).clone()),
+                        told: Some(Arc::new(outcome.clone())),
                         open: false,
                     };
                     record.add(key, told);
@@ -165,7 +172,7 @@ impl Record {
         if let Some(attempt) = self.attempt(key, number) {
             let unknown = |told: &RecordedOutcome| matches!(told, RecordedOutcome::Failure(failure) if failure.kind == FailureKind::Unknown);
             attempt.open = told.as_ref().is_none_or(unknown);
-            attempt.told = told;
+            attempt.told = told.map(Arc::new);
         }
     }
 
@@ -237,7 +244,7 @@ impl Record {
         for (key, attempts) in &self.operations {
             for attempt in attempts {
                 let operation = &attempt.operation;
-                if operation.effect.is_write() && matches!(attempt.told, Some(RecordedOutcome::Answer { .. })) {
+                if operation.effect.is_write() && attempt.is_answered() {
                     written.note(key, &operation.subject, operation.effect);
                 }
             }
@@ -272,7 +279,7 @@ impl Record {
     pub(super) fn replayed(&self, key: &Key, operation: &Operation) -> Result<Option<Outcome>, Divergence> {
         match self.operations.get(key).and_then(|attempts| attempts.last()) {
             Some(last) if last.operation.digest != operation.digest() => Err(self.divergence(key, operation)),
-            Some(last) => Ok(last.told.clone().map(Outcome::from)),
+            Some(last) => Ok(last.told.as_deref().cloned().map(Outcome::from)),
             None if self.is_finished(&key.branch, key.call) => Err(self.divergence(key, operation)),
             None => Ok(None),
         }
@@ -281,9 +288,7 @@ impl Record {
     /// The record of a write of this call that was carried out and did the same.
     fn carried_out(&mut self, key: &Key, operation: &Operation) -> Option<Answer> {
         let digest = operation.digest();
-        let good = |attempt: &Attempt| {
-            attempt.operation.digest == digest && matches!(attempt.told, Some(RecordedOutcome::Answer { .. }))
-        };
+        let good = |attempt: &Attempt| attempt.operation.digest == digest && attempt.is_answered();
         let mut others: Vec<&Key> = self
             .operations
             .keys()
@@ -295,7 +300,7 @@ impl Record {
             .filter_map(|own| Some((own, self.operations.get(own)?)))
             .flat_map(|(own, attempts)| attempts.iter().rev().map(move |attempt| (own, attempt)))
             .find(|(own, attempt)| good(attempt) && !self.used.contains(&((*own).clone(), attempt.number)))?;
-        let told = found.told.clone()?;
+        let told = found.told.as_deref().cloned()?;
         let is_last = own == key
             && self.operations.get(key).and_then(|all| all.last()).is_some_and(|last| last.number == found.number);
         let (own, number) = (own.clone(), found.number);
