@@ -16,10 +16,12 @@ use super::refusal::Refusal;
 use super::resources::Resource;
 use super::spaces::{Caller, MISSING};
 use super::state::Document;
+use super::temp_contents;
 
 pub(super) const RESOURCE: Resource = Resource {
     routes: &[
         ("importApp", import),
+        ("exportApp", export),
         ("createApp", create),
         ("copyApp", copy),
         ("getAppInfo", get),
@@ -189,14 +191,14 @@ fn import(context: &mut Context<'_>) -> Handled {
         return Err(Refusal::bad_request("this mode is for Qlik's own use").parameter("mode"));
     }
     shared(context, &space)?;
-    if !given("fileId").is_empty() {
-        // Temporary content is not simulated, so none is there.
-        return Err(missing().detail("there is no such temporary content").parameter("fileId"));
-    }
-    if context.bytes.is_empty() {
+    let bytes = match given("fileId") {
+        id if id.is_empty() => context.bytes.clone(),
+        id => temp_contents::content(context, &id)
+            .ok_or_else(|| missing().detail("there is no such temporary content").parameter("fileId"))?,
+    };
+    if bytes.is_empty() {
         return Err(Refusal::bad_request("neither a file nor fileId is given"));
     }
-    let bytes: Bytes = context.bytes.clone();
     let inside: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
     let said = |field: &str| inside.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
     let names = [given("name"), said("name"), fallback, "Untitled".to_owned()];
@@ -218,6 +220,34 @@ fn import(context: &mut Context<'_>) -> Handled {
         app[DATA] = json!(&*held);
     }
     keep(context, app)
+}
+
+/// Leaves the app's file as temporary content. A stand-in tells of the app what an import would find in its file; any other
+/// file leaves as it came.
+fn export(context: &mut Context<'_>) -> Handled {
+    let app = visible(context, &context.var("appId"))?;
+    if space_of(context, &app).is_some_and(|space| text(&space, "type") == "managed") {
+        return Err(Refusal::forbidden("apps in managed spaces cannot be exported"));
+    }
+    let app = editable(context).map(|_| app)?;
+    let held = context.content(&app);
+    let inside = match &held {
+        None => Some(Map::new()),
+        Some(bytes) => serde_json::from_slice::<Map<String, Value>>(bytes).ok(),
+    };
+    let bytes = match (inside, held) {
+        (Some(mut inside), _) => {
+            for field in ["name", "description", "lastReloadTime", "hasSectionAccess"] {
+                match app.get(field).filter(|_| field != "lastReloadTime" || !context.flag("NoData")) {
+                    Some(value) => inside.insert(field.to_owned(), value.clone()),
+                    None => inside.remove(field),
+                };
+            }
+            Value::Object(inside).to_string().into()
+        }
+        (None, held) => held.unwrap_or_default(),
+    };
+    temp_contents::exported(context, &format!("{}.qvf", text(&app, "name")), bytes)
 }
 
 fn create(context: &mut Context<'_>) -> Handled {

@@ -89,6 +89,7 @@ mod shares;
 mod spaces;
 mod state;
 mod store;
+mod temp_contents;
 mod tenants;
 mod token;
 mod users;

@@ -3,7 +3,7 @@
 use super::context::{Context, Handled};
 use super::{
     apps, assignments, brands, console, csp_origins, groups, identity_providers, item_collections, items, licenses,
-    login, oauth, oauth_clients, packages, roles, shares, spaces, tenants, users, web_integrations,
+    login, oauth, oauth_clients, packages, roles, shares, spaces, temp_contents, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -37,6 +37,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     packages::RESOURCE,
     brands::RESOURCE,
     apps::RESOURCE,
+    temp_contents::RESOURCE,
     items::RESOURCE,
     item_collections::RESOURCE,
 ];

@@ -66,6 +66,7 @@ mod sandbox_roles;
 mod sandbox_server;
 mod sandbox_spaces;
 mod sandbox_support;
+mod sandbox_temp_contents;
 mod sandbox_tenants;
 mod sandbox_themes;
 mod sandbox_users;
