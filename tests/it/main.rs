@@ -54,6 +54,7 @@ mod sandbox_brands;
 mod sandbox_collections;
 mod sandbox_csp_origins;
 mod sandbox_faults;
+mod sandbox_fidelity;
 mod sandbox_frame;
 mod sandbox_groups;
 mod sandbox_identity_providers;
