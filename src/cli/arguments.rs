@@ -247,6 +247,9 @@ pub(crate) struct SandboxArguments {
     /// Keep the state in this file; by default it is gone at the end
     #[arg(long, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
+    /// What goes wrong: a TOML file of faults, by a list and by chance (docs/sandbox.md)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) faults: Option<PathBuf>,
     /// The OAuth client's id; by default the state's, else a new one
     #[arg(long, value_name = "TEXT", env = "TENANTRY_SANDBOX_CLIENT_ID", hide_env_values = true)]
     pub(crate) client_id: Option<String>,

@@ -1,8 +1,11 @@
 //! `tenantry sandbox`: a simulated Qlik Cloud over HTTP.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::json;
+use tenantry::sandbox::{FaultFile, Faults};
 use tenantry::{Sandbox, SandboxError, SandboxSettings};
 use tokio::net::TcpListener;
 
@@ -16,10 +19,15 @@ use crate::report::{Paint, Trouble};
 const REGIONS: [&str; 3] = ["eu", "uk", "us"];
 
 pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &SandboxArguments) -> Exit {
+    let faults = match arguments.faults.as_deref().map(faults).transpose() {
+        Ok(faults) => faults,
+        Err(trouble) => return fail(console, common, &trouble),
+    };
     let settings = SandboxSettings {
         client_id: arguments.client_id.clone(),
         client_secret: arguments.client_secret.clone(),
         license_key: arguments.license_key.clone(),
+        faults,
         ..SandboxSettings::default()
     };
     let sandbox = match &arguments.state {
@@ -68,6 +76,14 @@ fn fail(console: &Console, common: &Common, trouble: &Trouble) -> Exit {
     }
     console.trouble(trouble);
     Exit::Configuration
+}
+
+fn faults(path: &Path) -> Result<Arc<dyn Faults>, Trouble> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| Trouble::new(format!("cannot read {shown}: {error}")))?;
+    let file =
+        FaultFile::parse(&text).map_err(|error| Trouble::new(format!("{shown}: {}", error.to_string().trim())))?;
+    Ok(Arc::new(file))
 }
 
 fn unusable(error: &SandboxError) -> Trouble {

@@ -60,6 +60,7 @@ mod context;
 mod csp_origins;
 mod dispatch;
 mod exchange;
+mod fault_file;
 mod faults;
 mod fidelity;
 mod filter;
@@ -98,6 +99,7 @@ mod web_integrations;
 
 pub use collection::Collection;
 pub use dispatch::{Base, Violation};
+pub use fault_file::{FaultFile, FaultFileError};
 pub use faults::{Arrival, Fault, FaultError, Faults, Served, Touch, Touched};
 pub use fidelity::{Fidelity, Standing, fidelity};
 pub use schedule::{Chance, Listed, Rates, Recorded, STORM};

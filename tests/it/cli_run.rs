@@ -643,3 +643,20 @@ fn a_creation_whose_end_is_not_known_is_settled_by_a_person() {
     assert_ne!(nobody.code, Some(0));
     assert!(!nobody.error.contains("panicked"));
 }
+
+#[test]
+fn a_served_sandbox_fails_as_its_file_of_faults_says() {
+    let folder = Folder::empty();
+    folder.write("faults.toml", "[[strike]]\noperation = \"requestOauthToken\"\nfault = \"limited:3\"\n");
+    let served = Served::start(&folder, "--faults faults.toml");
+    let (address, host) = (served.text("url").strip_prefix("http://").unwrap(), "register.eu.qlikcloud.com");
+    let (id, secret) = (served.text("client_id"), served.text("client_secret"));
+    let form = format!("grant_type=client_credentials&client_id={id}&client_secret={secret}");
+    let token = || exchange(address, &format!("POST /{host}/oauth/token"), &[], &form);
+    let (head, body) = token();
+    assert!(head.starts_with("HTTP/1.1 429") && head.to_lowercase().contains("retry-after: 3"), "{head}");
+    assert!(String::from_utf8(body).unwrap().contains("HTTP-429"));
+    let (head, _) = token();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    assert_eq!(served.end().0, Some(0));
+}

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use tenantry::contract::contract;
 use tenantry::interpreter::{Embedded, Interpreter as _};
 use tenantry::operation::{Body, Effect, FailureKind, Host};
-use tenantry::sandbox::{Arrival, Chance, Fault, Faults, Listed, Rates, Recorded, Sandbox, Settings, Touch, listen};
+use tenantry::sandbox::{
+    Arrival, Chance, Fault, FaultFile, Faults, Listed, Rates, Recorded, Sandbox, Settings, Touch, listen,
+};
 use tenantry::surroundings::Random;
 use tokio::sync::oneshot;
 
@@ -432,4 +434,37 @@ fn a_storm_takes_requests_in_a_row() {
     for block in blocks.iter().filter(whole) {
         assert!((block * 6..block * 6 + 6).all(|ordinal| all[ordinal - 1].is_some()), "{block}");
     }
+}
+
+#[test]
+fn a_file_of_faults_strikes_by_operation_and_by_chance() {
+    let file = FaultFile::parse(
+        r#"
+        [[strike]]
+        operation = "createSpace"
+        from = 2
+        times = 2
+        fault = "failed-done:503"
+
+        [[strike]]
+        from = 5
+        fault = "limited:3"
+        "#,
+    )
+    .unwrap();
+    let mut ordinal = 0;
+    let mut strike = |operation| {
+        ordinal += 1;
+        let arrival = Arrival { ordinal, operation, method: &Method::POST, host: "h" };
+        file.strike(&arrival).map(|fault| fault.to_string())
+    };
+    let spaces = ["createSpace", "getSpaces", "createSpace", "createSpace", "createSpace"].map(&mut strike);
+    let after = ["createSpace", "getSpaces"].map(&mut strike);
+    let done = || Some("failed-done:503".to_owned());
+    assert_eq!(spaces, [None, None, done(), done(), Some("limited:3".to_owned())]);
+    assert_eq!(after, [None, None]);
+
+    let by_chance = FaultFile::parse("[chance]\nseed = 7\nlost-done = 1.0").unwrap();
+    let arrival = Arrival { ordinal: 1, operation: "createSpace", method: &Method::POST, host: "h" };
+    assert_eq!(by_chance.strike(&arrival), Some(Fault::Lost { done: true }));
 }

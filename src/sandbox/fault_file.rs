@@ -1,0 +1,196 @@
+//! Faults as a person writes them down: a small TOML file.
+
+use std::sync::{Mutex, PoisonError};
+
+use serde::Deserialize;
+
+use super::faults::{Arrival, Fault, FaultError, Faults};
+use super::schedule::{Chance, Rates};
+use crate::contract::contract;
+
+/// What goes wrong, by a list and by chance. Made of the text of a TOML file:
+///
+/// ```toml
+/// [[strike]]
+/// operation = "importApp"     # the first two imports do not come through; without it, any request
+/// times = 2
+/// fault = "failed:503"
+///
+/// [[strike]]
+/// operation = "createSpace"
+/// from = 3                    # the third such request
+/// fault = "lost-done"         # it was done, and the answer is lost
+///
+/// [chance]                    # besides, one request in fifty is one too many
+/// seed = 7
+/// limited = 0.02
+/// ```
+#[derive(Debug)]
+pub struct FaultFile {
+    strikes: Vec<Strike>,
+    /// How many requests each strike has seen that it is about.
+    seen: Mutex<Vec<u64>>,
+    chance: Option<Chance>,
+}
+
+/// A file of faults cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultFileError {
+    /// It is no TOML, or none of this form.
+    #[error("{0}")]
+    Form(#[from] toml::de::Error),
+    /// A fault that there is not.
+    #[error(transparent)]
+    Fault(#[from] FaultError),
+    /// An operation that there is not.
+    #[error("`{operation}` is no operation of Qlik's REST API{}", nearest(operation))]
+    Operation {
+        /// What the file says.
+        operation: String,
+    },
+    /// Requests and times are counted from 1.
+    #[error("`from` and `times` are counted from 1")]
+    Count,
+    /// Chances that cannot be.
+    #[error("a chance goes from 0 to 1, and so does their sum")]
+    Chance,
+}
+
+fn nearest(operation: &str) -> String {
+    match contract().nearest(operation).first() {
+        Some(nearest) => format!("; did you mean `{nearest}`?"),
+        None => String::new(),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default)]
+    strike: Vec<WrittenStrike>,
+    chance: Option<WrittenChance>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenStrike {
+    operation: Option<String>,
+    #[serde(default = "one")]
+    from: u64,
+    #[serde(default = "one")]
+    times: u64,
+    fault: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct WrittenChance {
+    seed: u64,
+    #[serde(default)]
+    refused: f64,
+    #[serde(default)]
+    limited: f64,
+    #[serde(default)]
+    limited_storms: f64,
+    #[serde(default)]
+    failed: f64,
+    #[serde(default)]
+    failed_done: f64,
+    #[serde(default)]
+    lost: f64,
+    #[serde(default)]
+    lost_done: f64,
+    #[serde(default)]
+    expired: f64,
+    #[serde(default)]
+    stale: f64,
+    #[serde(default)]
+    late: f64,
+}
+
+fn one() -> u64 {
+    1
+}
+
+#[derive(Debug)]
+struct Strike {
+    operation: Option<String>,
+    /// Which of its requests are struck, counted from 1.
+    requests: std::ops::Range<u64>,
+    fault: Fault,
+}
+
+impl FaultFile {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// When it is no TOML of this form, or names a fault or an operation that there is not.
+    pub fn parse(text: &str) -> Result<Self, FaultFileError> {
+        let written: Written = toml::from_str(text)?;
+        let strikes = written.strike.into_iter().map(Strike::read).collect::<Result<Vec<_>, _>>()?;
+        let seen = Mutex::new(vec![0; strikes.len()]);
+        let chance = written.chance.map(WrittenChance::read).transpose()?;
+        Ok(Self { strikes, seen, chance })
+    }
+}
+
+impl Strike {
+    fn read(written: WrittenStrike) -> Result<Self, FaultFileError> {
+        if let Some(operation) = written.operation.as_ref().filter(|id| contract().operation(id).is_none()) {
+            return Err(FaultFileError::Operation { operation: operation.clone() });
+        }
+        if written.from == 0 || written.times == 0 {
+            return Err(FaultFileError::Count);
+        }
+        let requests = written.from..written.from.saturating_add(written.times);
+        Ok(Self { operation: written.operation, requests, fault: written.fault.parse()? })
+    }
+}
+
+impl WrittenChance {
+    fn read(self) -> Result<Chance, FaultFileError> {
+        let rates = Rates {
+            refused: self.refused,
+            limited: self.limited,
+            storms: self.limited_storms,
+            failed: self.failed,
+            failed_done: self.failed_done,
+            lost: self.lost,
+            lost_done: self.lost_done,
+            expired: self.expired,
+            stale: self.stale,
+            late: self.late,
+        };
+        let all = [
+            rates.refused,
+            rates.limited,
+            rates.storms,
+            rates.failed,
+            rates.failed_done,
+            rates.lost,
+            rates.lost_done,
+            rates.expired,
+            rates.stale,
+            rates.late,
+        ];
+        let possible = all.iter().all(|rate| (0.0..=1.0).contains(rate)) && all.iter().sum::<f64>() <= 1.0;
+        if possible { Ok(Chance::new(self.seed, rates)) } else { Err(FaultFileError::Chance) }
+    }
+}
+
+impl Faults for FaultFile {
+    fn strike(&self, arrival: &Arrival<'_>) -> Option<Fault> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut struck = None;
+        for (strike, seen) in self.strikes.iter().zip(seen.iter_mut()) {
+            if strike.operation.as_ref().is_none_or(|operation| operation == arrival.operation) {
+                *seen += 1;
+                if strike.requests.contains(seen) {
+                    struck = struck.or_else(|| Some(strike.fault.clone()));
+                }
+            }
+        }
+        struck.or_else(|| self.chance.as_ref()?.strike(arrival))
+    }
+}
