@@ -5,6 +5,7 @@ use rhai::{Array, Map as ScriptMap};
 use serde_json::{Map, Value, json};
 
 use super::converge;
+use super::items;
 use super::marker::Marker;
 use super::options::{invalid, options, script, suggestion};
 use super::request::{Ask, text_of, unexpected};
@@ -192,6 +193,7 @@ fn published(call: &mut Call, app: &App, space: &Space, name: &str) -> Result<Op
     let Some(entry) = found.or_else(|| entries.iter().find(called)).or_else(|| entries.iter().find(came)) else {
         return Ok(None);
     };
+    items::saw(call, &space.tenant, entry);
     let id = text_of(call, "getItems", entry, "resourceId")?;
     let document = attributes(call, space, name, &id)?;
     Ok(document.map(|document| App { space: space.clone(), id, document: Arc::new(document) }))

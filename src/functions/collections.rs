@@ -183,7 +183,10 @@ impl Member<'_> {
     /// Its entry in the index as it is now, which says what it is in.
     fn look(&self, call: &mut Call, collection: &Collection) -> Result<Option<Value>, ScriptError> {
         match self {
-            Self::App(app) => items::of_resource(call, &collection.tenant, "app", app.id()),
+            Self::App(app) => match items::seen(call, &collection.tenant, app.id()) {
+                Some(item) => Ok(Some(item)),
+                None => items::of_resource(call, &collection.tenant, "app", app.id()),
+            },
             Self::Item(item) => {
                 let id = text_of(call, "getItems", item, "id")?;
                 match collection.tenant.ask("getItem", self.subject()).var("itemId", id).attempt(call)? {
@@ -212,6 +215,15 @@ fn is_in(item: &Value, collection: &Collection) -> bool {
     item["collectionIds"].as_array().is_some_and(|ids| ids.iter().any(|id| id.as_str() == Some(&collection.id)))
 }
 
+/// Notes that the item is now in the collection, or no longer.
+fn note(call: &Call, collection: &Collection, mut item: Value, is_in: bool) {
+    if let Some(ids) = item["collectionIds"].as_array_mut() {
+        ids.retain(|id| id.as_str() != Some(&collection.id));
+        ids.extend(is_in.then(|| json!(collection.id)));
+        items::saw(call, &collection.tenant, &item);
+    }
+}
+
 fn add(call: &mut Call, collection: &Collection, member: &Member<'_>) -> Result<(), ScriptError> {
     let subject = format!("{} in {}", member.subject(), collection.subject());
     call.claim(collection.tenant.host_name(), &subject)?;
@@ -228,6 +240,7 @@ fn add(call: &mut Call, collection: &Collection, member: &Member<'_>) -> Result<
             Ok(_) => Change::Created,
         }
     };
+    note(call, collection, item, true);
     call.step(change, subject, Vec::new());
     let governed = format!("{} is governed", collection.id);
     if collection.to_be_governed && collection.kind() != GOVERNED && call.note(&governed).is_none() {
@@ -243,7 +256,9 @@ fn remove(call: &mut Call, collection: &Collection, member: &Member<'_>) -> Resu
     converge::remove(call, collection.tenant.host_name(), &subject, find, |call, item| {
         let id = text_of(call, "getItems", item, "id")?;
         let ask = collection.tenant.ask("deleteCollectionItem", &subject).var("collectionId", &collection.id);
-        ask.var("itemId", id).remove(call)
+        ask.var("itemId", id).remove(call)?;
+        note(call, collection, item.clone(), false);
+        Ok(())
     })
 }
 

@@ -2,6 +2,7 @@ use rhai::plugin::*;
 use rhai::{Array, Map as ScriptMap};
 use serde_json::{Map, Value};
 
+use super::listing::note;
 use super::options::{invalid, kind, options, script, scripts, suggestion};
 use super::request::Ask;
 use super::tenants::Tenant;
@@ -100,6 +101,18 @@ fn check(call: &Call, given: &Map<String, Value>) -> Result<(), ScriptError> {
         }
         None => Ok(()),
     }
+}
+
+/// Notes the entry of a resource, which says what it is in, so that nobody in this run needs to ask for it again.
+pub(super) fn saw(call: &Call, tenant: &Tenant, item: &Value) {
+    if let Some(resource) = item["resourceId"].as_str() {
+        call.set_note(&note(call, tenant, &format!("item of {resource}")), item.clone());
+    }
+}
+
+/// The entry of a resource, when it was noted.
+pub(super) fn seen(call: &Call, tenant: &Tenant, resource: &str) -> Option<Value> {
+    call.note(&note(call, tenant, &format!("item of {resource}")))
 }
 
 /// The entry of a resource in the index; `None` when it is not there (yet: the index lags).

@@ -87,6 +87,24 @@ fn a_tag_converges_and_is_given_to_an_app_once() {
 }
 
 #[test]
+fn what_publishing_has_read_of_an_app_is_not_read_again() {
+    let project = project();
+    let script = format!(
+        r#"{APP} let shown = app.publish_to(tenant.spaces.ensure("Live", "managed"));
+           for name in ["logistics", "fleet"] {{ let tag = tenant.tags.ensure(name); tag.add(shown); ALSO }}"#
+    );
+    let first = project.run(&script.replace("ALSO", "")).good();
+    assert_eq!(first.requests().iter().filter(|id| **id == "addCollectionItem").count(), 2);
+    let again = project.run(&script.replace("ALSO", "")).good();
+    assert_eq!(again.writes(), Vec::<&str>::new());
+    assert_eq!(again.requests().iter().filter(|id| **id == "getItems").count(), 2, "the import's look and publish's");
+    // What the run itself has done since is known as well.
+    let back = project.run(&script.replace("ALSO", "tag.remove(shown); tag.add(shown);")).good();
+    let both = ["deleteCollectionItem", "addCollectionItem"];
+    assert_eq!(back.writes(), [both, both].concat());
+}
+
+#[test]
 fn a_collection_is_governed_from_its_first_item_on() {
     let project = project();
     let ensure = |description: &str| {
