@@ -84,7 +84,7 @@ fn the_closing_table_shows_every_tenant_and_what_it_took() {
     CUSTOMER  STATUS     CHANGES                REQUESTS  WRITES  TENANT
     fw        succeeded  16 created, 3 updated  42        20      https://halyard-fw.uk.qlikcloud.com
     hb        succeeded  18 created, 3 updated  43        21      https://halyard-hb.eu.qlikcloud.com
-    pu        succeeded  15 created, 4 updated  39        19      https://halyard-pu.us.qlikcloud.com
+    pu        succeeded  16 created, 4 updated  41        20      https://halyard-pu.us.qlikcloud.com
     ");
     let line = |error: &str, text: &str| error.lines().any(|line| line == text);
     assert!(line(&first.error, "hb  created    space \"Production\""), "{}", first.error);
@@ -95,7 +95,7 @@ fn the_closing_table_shows_every_tenant_and_what_it_took() {
     CUSTOMER  STATUS     CHANGES  REQUESTS  WRITES  TENANT
     fw        succeeded  none     19        0       https://halyard-fw.uk.qlikcloud.com
     hb        succeeded  none     18        0       https://halyard-hb.eu.qlikcloud.com
-    pu        succeeded  none     17        0       https://halyard-pu.us.qlikcloud.com
+    pu        succeeded  none     18        0       https://halyard-pu.us.qlikcloud.com
     ");
     assert!(!second.error.contains("verified"), "{}", second.error);
     let verified = project.run("run playbooks/onboard.rhai --customers customers/ --verify");
@@ -193,7 +193,7 @@ fn comparable(state: &Value) -> String {
     }
     for (_, collection, id, document) in &documents {
         let id = id.as_str().unwrap();
-        let called = ["name", "subject", "provider"].iter().find_map(|field| document[*field].as_str());
+        let called = ["name", "clientName", "subject", "provider"].iter().find_map(|field| document[*field].as_str());
         if let Some(called) = called
             && id.len() >= 24
             && !id.contains(['|', ':'])
@@ -217,7 +217,7 @@ fn comparable(state: &Value) -> String {
     .map(|(pattern, name)| (Regex::new(pattern).unwrap(), name));
     let mut lines: Vec<String> = documents
         .into_iter()
-        .filter(|(_, collection, _, _)| collection != "organization")
+        .filter(|(_, collection, _, _)| !["organization", "oauthSecrets"].contains(&collection.as_str()))
         .map(|(home, collection, _, mut document)| {
             document.sort_all_objects();
             let mut line = format!("{home} {collection} {document}");
@@ -366,6 +366,12 @@ impl Reader {
                         let held = std::fs::read(format!("content/brands/{}", text(&wanted[field]))).unwrap();
                         assert_eq!(self.exchange("GET", &path, ""), held, "{file}");
                     }
+                }
+                "impersonation" => {
+                    let clients = self.list("oauth-clients");
+                    let client = find(&clients, "clientName", &wanted["client"]);
+                    assert_eq!(client["allowedScopes"], wanted["scopes"]);
+                    assert_eq!(client["connectionConfig"]["consentMethod"], "trusted");
                 }
                 other => panic!("nobody reads back `{other}`"),
             }
