@@ -57,6 +57,16 @@ fn a_scope_can_only_narrow() {
 }
 
 #[test]
+fn the_scope_that_qliks_clients_always_ask_for_takes_nothing_away() {
+    let cloud = Cloud::new();
+    let mut body = proof(&cloud);
+    body["scope"] = json!("user_default");
+    let answer = ask(&cloud, REGISTER, &body).expect(StatusCode::OK);
+    assert_eq!(answer["scope"], "admin_classic tenants:create tenants:deactivate tenants:reactivate");
+    assert_eq!(ask(&cloud, CONSOLE, &body).expect(StatusCode::OK)["scope"], "cloud-console.tenants:read");
+}
+
+#[test]
 fn bad_requests_are_400_and_bad_clients_401() {
     let cloud = Cloud::new();
     let without = |field: &str| {
