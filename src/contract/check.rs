@@ -361,8 +361,11 @@ impl Parameter {
     }
 }
 
-/// The text as the type that is wanted; as a string when it is none.
+/// The text as the type that is wanted; as a string when it is none. A yes or no may be written `True` or `False`: so
+/// does Qlik's client for Python.
 fn read_as(types: Types, text: &str) -> Value {
+    let flag = ["true", "false"].into_iter().find(|flag| types.has("boolean") && text.eq_ignore_ascii_case(flag));
+    let text = flag.unwrap_or(text);
     let other = (types.has("integer") || types.has("number") || types.has("boolean")) && !types.has("string");
     if other && let Ok(value @ (Value::Number(_) | Value::Bool(_))) = serde_json::from_str(text) {
         return value;

@@ -145,6 +145,17 @@ fn everyone_shows_only_when_asked_for_alone() {
 }
 
 #[test]
+fn a_yes_or_no_may_begin_with_a_capital_as_python_writes_it() {
+    let cloud = Cloud::new();
+    let host = cloud.tenant_host();
+    cloud.post(&host, "/api/v1/groups", json!({"name": "viewers", "status": "active"})).expect(StatusCode::CREATED);
+    let named = |query: &str| cloud.get(&host, &format!("/api/v1/groups?{query}")).expect(StatusCode::OK);
+    assert_eq!(names(&named("limit=10&systemGroups=False")), ["viewers"]);
+    assert_eq!(names(&named("systemGroups=True")), ["com.qlik.Everyone"]);
+    assert_eq!(cloud.get(&host, "/api/v1/groups?systemGroups=yes").status, 400);
+}
+
+#[test]
 fn settings_are_replaced_one_by_one() {
     let cloud = Cloud::new();
     let host = cloud.tenant_host();

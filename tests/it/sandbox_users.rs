@@ -123,6 +123,27 @@ fn lists_are_sorted_filtered_and_paged() {
 }
 
 #[test]
+fn the_old_filters_that_qliks_python_client_sends_hold_beside_the_new_one() {
+    let cloud = Cloud::new();
+    let host = cloud.tenant_host();
+    for (subject, status) in [("hb|1", "active"), ("hb|2", "invited"), ("pu|1", "active")] {
+        let body = json!({"subject": subject, "status": status, "email": format!("{}@x.example", &subject[3..])});
+        let body = if subject == "pu|1" { json!({"subject": subject, "status": status}) } else { body };
+        cloud.post(&host, "/api/v1/users", body).expect(StatusCode::CREATED);
+    }
+    let subjects = |rest: &str| -> Vec<String> {
+        let path = format!("{}&limit=20&sort=%2Bname&{rest}", query("subject co \"|\""));
+        let listed = cloud.get(&host, &path).expect(StatusCode::OK);
+        listed["data"].as_array().unwrap().iter().map(|user| user["subject"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(subjects("sortBy=name&sortOrder=asc&status=active"), ["hb|1", "pu|1"]);
+    assert_eq!(subjects("status=active,invited&email=2@x.example"), ["hb|2"]);
+    assert_eq!(subjects("subject=pu%7C1&totalResults=False"), ["pu|1"]);
+    assert_eq!(subjects("tenantId=another"), [""; 0]);
+    assert_eq!(cloud.get(&host, "/api/v1/users?sortBy=shoe").status, 400);
+}
+
+#[test]
 fn fields_narrow_what_is_shown() {
     let cloud = Cloud::new();
     let host = cloud.tenant_host();
