@@ -1,0 +1,61 @@
+// Collections, temporary content and exports, OAuth clients and tokens in a user's name.
+import assert from "node:assert/strict";
+import { before, test } from "node:test";
+import { createQlikApi } from "@qlik/api";
+import { all, answered, fresh, names, refused, sandbox, tenant } from "./sandbox.js";
+
+let about, api;
+before(async () => ({ about, api } = await tenant()));
+
+test("collections", async () => {
+  const made = [];
+  for (const name of ["fleet", "costs", "routes"]) {
+    made.push(await answered(api.collections.createCollection({ name, type: "private" }), 201));
+  }
+  assert.deepEqual(names(await all(api.collections.getCollections({ limit: 2, type: "private" }), 2)), ["costs", "fleet", "routes"]);
+  const [fleet] = made;
+  await answered(api.collections.updateCollection(fleet.id, { name: "fleet", description: "lorries" }));
+  assert.equal((await answered(api.collections.getCollection(fleet.id))).description, "lorries");
+  const app = await answered(api.apps.createApp({ attributes: { name: "Fleet" } }));
+  const found = await answered(api.items.getItems({ resourceType: "app", resourceId: app.attributes.id }));
+  await answered(api.collections.addCollectionItem(fleet.id, { id: found.data[0].id }), 201);
+  assert.deepEqual(names((await answered(api.collections.getCollectionItems(fleet.id))).data), ["Fleet"]);
+  await answered(api.collections.deleteCollectionItem(fleet.id, found.data[0].id), 204);
+  await answered(api.collections.deleteCollection(fleet.id), 204);
+  await refused(api.collections.getCollection(fleet.id, fresh), 404);
+});
+
+test("an app goes out and comes in again", async () => {
+  const app = await answered(api.apps.importApp({ name: "Fleet" }, JSON.stringify({ description: "v1" })));
+  const exported = await api.apps.exportApp(app.attributes.id, {});
+  assert.ok([200, 201].includes(exported.status));
+  const id = exported.headers.get("location").split("/").pop().split("?")[0];
+  const file = await answered(api.tempContents.getTempFileDetails(id));
+  assert.ok(file.Size > 0 || file.size > 0, JSON.stringify(file));
+  const again = await answered(api.apps.importApp({ fileId: id, name: "Fleet again" }));
+  assert.equal(again.attributes.description, "v1");
+  await refused(api.apps.importApp({ fileId: "nothing", name: "x" }), 404);
+});
+
+test("OAuth clients", async () => {
+  const clients = api.oauthClients;
+  const grants = ["client_credentials", "urn:qlik:oauth:user-impersonation"];
+  const given = { appType: "web", clientName: "server", allowedScopes: ["user_default"], allowedGrantTypes: grants };
+  const made = await answered(clients.createOAuthClient(given), 201);
+  await answered(clients.createOAuthClient({ ...given, clientName: "other" }), 201);
+  assert.equal((await answered(clients.getOAuthClients({ limit: 20 }))).data.length, 2);
+  await answered(clients.patchOAuthClient(made.clientId, [{ op: "replace", path: "/description", value: "ours" }]), 204);
+  assert.equal((await answered(clients.getOAuthClient(made.clientId))).description, "ours");
+  await answered(clients.publishOAuthClient(made.clientId), 201);
+  await answered(clients.patchOAuthClientConnectionConfig(made.clientId, [{ op: "replace", path: "/consentMethod", value: "trusted" }]), 204);
+  await answered(api.users.createUser({ subject: "hb|ada", name: "Ada", status: "active" }), 201);
+  // As an embedding server does it: the toolkit asks for a token in Ada's name.
+  const hostConfig = {
+    host: `${sandbox.url}/${about.hostnames[0]}`, authType: "oauth2", noCache: true,
+    clientId: made.clientId, clientSecret: made.clientSecret, subject: "hb|ada",
+  };
+  assert.equal((await answered(createQlikApi({ hostConfig }).users.getMyUser())).name, "Ada");
+  await refused(clients.deleteOAuthClient(made.clientId), 400);
+  await answered(clients.deleteOAuthClient(made.clientId, { headers: { "qlik-confirm-delete": made.clientId } }), 204);
+  await refused(clients.getOAuthClient(made.clientId, fresh), 404);
+});
