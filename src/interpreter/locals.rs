@@ -3,6 +3,7 @@ use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Interpreter, Settlement, cannot_tell, files};
 use crate::operation::secret::{self, SecretStore as _};
-use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome, Response};
+use crate::operation::{Call, Effect, Failure, FailureKind, Key, Operation, Outcome, PAUSE, Response};
 use crate::store::{KeySize, Keys, Vault, VaultError};
 use crate::suggest::nearest;
 use crate::surroundings::{Clock, Random};
@@ -289,7 +290,7 @@ impl LocalOperations {
     }
 }
 
-fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperation; 6] {
+fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperation; 7] {
     let keys = Keys::new(vault.clone(), Arc::clone(&clock));
     let signing = keys.clone();
     let kept = vault.clone();
@@ -299,6 +300,13 @@ fn standard(clock: Arc<dyn Clock>, random: Random, vault: Vault) -> [LocalOperat
         LocalOperation::new("tenantry.now", Effect::Read, move |_| {
             let moment = now.now().to_string();
             async move { Ok(json!(moment)) }
+        }),
+        // { seconds } -> nothing, after so many seconds.
+        LocalOperation::new(PAUSE, Effect::Read, |arguments| async move {
+            let seconds = arguments["seconds"].as_u64();
+            let seconds = seconds.ok_or_else(|| bad_argument("`seconds` must be a whole number".to_owned()))?;
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok(Value::Null)
         }),
         // A random identifier.
         LocalOperation::new("tenantry.uuid", Effect::Read, move |_| {

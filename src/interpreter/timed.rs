@@ -6,10 +6,10 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::{Interpreter, Settlement, cannot_tell};
-use crate::operation::{Failure, FailureKind, Key, Operation, Outcome};
+use crate::operation::{Failure, FailureKind, Key, Operation, Outcome, PAUSE};
 use crate::surroundings::span;
 
-/// Gives every operation so much time, its repeats and its waiting for rate limits included.
+/// Gives every operation but pauses so much time, its repeats and its waiting for rate limits included.
 ///
 /// One that takes longer is abandoned. A write may have been carried out all the same: its failure is of kind
 /// `Unknown`, so that a layer around this one finds out. The code is `tenantry/timeout`.
@@ -29,7 +29,7 @@ impl<I: Interpreter> Timed<I> {
 impl<I: Interpreter> Interpreter for Timed<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         let performed = self.inner.perform(key, operation);
-        let Some(limit) = self.limit else { return performed };
+        let Some(limit) = self.limit.filter(|_| operation.id != PAUSE) else { return performed };
         async move { timeout(limit, performed).await.unwrap_or_else(|_| Err(too_long(operation, limit))) }.boxed()
     }
 

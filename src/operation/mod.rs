@@ -29,6 +29,9 @@ pub use patch::PatchStep;
 pub use recorded::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome, RecordedRequest};
 pub use written::Written;
 
+/// The host's own operation that waits: `{ seconds }`. How long it takes is what it was asked for.
+pub const PAUSE: &str = "tenantry.pause";
+
 /// One thing a playbook asks of the world.
 #[derive(Clone, Debug)]
 pub struct Operation {

@@ -11,7 +11,7 @@ use super::session::{Resume, Suspend};
 use super::thrown::Thrown;
 use crate::event::{Change, FieldChange, Step};
 use crate::operation::{
-    Call as Performed, CallKey, Effect, Failure, FailureKind, Key, Operation, Outcome, Response, Site,
+    Call as Performed, CallKey, Effect, Failure, FailureKind, Key, Operation, Outcome, PAUSE, Response, Site,
 };
 
 /// An error on its way through a script.
@@ -76,6 +76,15 @@ impl Call {
     ) -> Result<Value, ScriptError> {
         let (id, call, subject) = (id.to_owned(), Performed::Local { arguments }, subject.into());
         Ok(self.ask(Operation { id, call, effect, subject, site: None })?.json().clone())
+    }
+
+    /// Waits so many seconds. It is recorded: a resumed run does not wait again for what it has waited for.
+    ///
+    /// # Errors
+    /// As [`Call::ask`].
+    pub fn pause(&mut self, seconds: u64) -> Result<(), ScriptError> {
+        let subject = format!("a pause of {seconds} s");
+        self.ask_local(PAUSE, Effect::Read, subject, serde_json::json!({ "seconds": seconds })).map(drop)
     }
 
     /// Asks for an operation and waits for its outcome, good or bad.

@@ -14,7 +14,7 @@ use super::branch::{Shared, Stop, Told, with_current};
 use super::coroutine::{memory_is_metered, meter, remaining_stack, suspend};
 use super::resolver::ProjectResolver;
 use super::session::Suspend;
-use super::{Extension, Secret, natives, parallel, thrown};
+use super::{Extension, Secret, natives, parallel, thrown, waiting};
 
 /// What one run of a playbook may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,7 @@ pub(super) fn build(resolver: ProjectResolver, extensions: &[Extension]) -> Engi
     thrown::register(&mut engine);
     natives::register(&mut engine);
     parallel::register(&mut engine);
+    waiting::register(&mut engine);
     for extension in extensions {
         extension(&mut engine);
     }

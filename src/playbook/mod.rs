@@ -20,6 +20,7 @@ mod session;
 mod signature;
 mod thrown;
 pub mod value;
+mod waiting;
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Runs playbook text against an embedded sandbox, as a user would, and tells what happened.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(crate) struct Project {
     pub(crate) written: Written,
     /// Answers some requests in the service's place, by their number among those of their operation.
     pub(crate) instead: Option<fn(&Operation, usize) -> Option<Outcome>>,
+    /// How much of the paused time earlier runs took.
+    past: Cell<Duration>,
 }
 
 /// What a run came to.
@@ -130,6 +133,7 @@ impl Project {
             enrolment: None,
             written: Written::default(),
             instead: None,
+            past: Cell::default(),
         }
     }
 
@@ -181,7 +185,13 @@ impl Project {
 
     fn play_text(&self, playbook: &Playbook) -> Report {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-        runtime.block_on(self.drive(playbook))
+        runtime.block_on(async {
+            // Time goes on from run to run.
+            tokio::time::advance(self.past.get()).await;
+            let report = self.drive(playbook).await;
+            self.past.set(self.past.get() + report.elapsed);
+            report
+        })
     }
 
     async fn drive(&self, playbook: &Playbook) -> Report {

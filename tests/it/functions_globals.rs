@@ -113,3 +113,48 @@ fn a_written_thing_is_not_taken_from_notes() {
         .good();
     assert_eq!(report.output["name"], json!("Other"));
 }
+
+#[test]
+fn a_playbook_waits_until_something_is_there() {
+    let project = Project::new();
+    let report = project
+        .play(
+            r#"let tenant = tenants::ensure(customer);
+               let looks = [];
+               let found = wait_until(|| { looks.push(now()); if looks.len() == 4 { looks.len() } }, #{ every: 30, within: 300 });
+               tenant.spaces.ensure("Staging", "shared");
+               let space = wait_until(|| tenant.spaces.find("Staging"));
+               output(#{ found: found, looks: looks, space: space.id });"#,
+        )
+        .good();
+    assert_eq!(report.output["found"], json!(4));
+    assert!(report.output["looks"][3].as_str().unwrap().starts_with("2026-11-24T09:01:30"), "{:?}", report.output);
+    assert!(report.output["space"].is_string());
+}
+
+#[test]
+fn a_wait_ends_with_an_error_that_a_script_can_catch() {
+    let project = Project::new();
+    let report = project
+        .play(
+            r#"let begun = now();
+               try { wait_until(|| false, #{ every: 40, within: 100 }); } catch (e) { output(#{ code: e.code, title: e.title }); }
+               try { wait_until(|| throw "broken"); } catch (e) { output(#{ thrown: e }); }
+               output(#{ begun: begun, ended: now() });"#,
+        )
+        .good();
+    assert_eq!(report.output["code"], "tenantry/waited");
+    assert_eq!(report.output["title"], "what `wait_until` waits for did not come within 100 s");
+    assert_eq!(report.output["thrown"], "broken");
+    assert!(report.output["begun"].as_str().unwrap().starts_with("2026-11-24T09:00:0"));
+    assert!(report.output["ended"].as_str().unwrap().starts_with("2026-11-24T09:01:4"), "{:?}", report.output);
+    for (options, says) in [
+        ("every: 0", "`every` is a whole number of seconds from 1 to 86400"),
+        ("within: 1.5", "`within` is a whole number"),
+        ("withn: 3", "did you mean `within`?"),
+    ] {
+        let report = project.play(&format!("wait_until(|| true, #{{ {options} }});"));
+        assert!(report.failure().contains(says), "{}", report.failure());
+        assert!(report.operations.is_empty(), "{:?}", report.operations);
+    }
+}

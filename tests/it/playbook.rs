@@ -112,6 +112,25 @@ fn the_order_of_answers_changes_neither_keys_nor_results() {
 }
 
 #[test]
+fn however_often_a_playbook_looks_what_it_asks_later_has_the_same_key() {
+    let looks = |times: u32| {
+        let source = r#"ask("a"); let n = 0; wait_until(|| { ask("look"); n += 1; n == TIMES }); ask("b");"#;
+        drive(&mut start(&source.replace("TIMES", &times.to_string())), false)
+    };
+    assert_eq!(looks(1), ["0:a#0", "1[0].0:look#0", "2:b#0"]);
+    let thrice = [
+        "0:a#0",
+        "1[0].0:look#0",
+        "1[0].1:tenantry.pause#0",
+        "1[0].2:look#0",
+        "1[0].3:tenantry.pause#0",
+        "1[0].4:look#0",
+        "2:b#0",
+    ];
+    assert_eq!(looks(3), thrice);
+}
+
+#[test]
 fn at_most_eight_branches_run_at_once() {
     let mut session = start(r"parallel([1,2,3,4,5,6,7,8,9,10], |x| ask(`a${x}`));");
     let asked = session.asked();
