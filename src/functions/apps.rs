@@ -47,6 +47,15 @@ impl App {
         marker(&self.document)
     }
 
+    pub(super) fn subject(&self) -> String {
+        subject(&self.space, self.name())
+    }
+
+    /// Its attributes as they are now; `None` when it is gone.
+    pub(super) fn read(&self, call: &mut Call) -> Result<Option<Value>, ScriptError> {
+        attributes(call, &self.space, self.name(), &self.id)
+    }
+
     pub(super) fn tenant(&self) -> &Tenant {
         &self.space.tenant
     }
@@ -103,7 +112,7 @@ fn created(app: &App) -> Option<jiff::Timestamp> {
     moment(&app.document, "createdDate")
 }
 
-fn moment(document: &Value, field: &str) -> Option<jiff::Timestamp> {
+pub(super) fn moment(document: &Value, field: &str) -> Option<jiff::Timestamp> {
     document[field].as_str()?.parse().ok()
 }
 

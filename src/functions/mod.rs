@@ -31,6 +31,7 @@ mod operations;
 mod options;
 mod origins;
 mod packages;
+mod reloads;
 mod render;
 mod request;
 mod roles;
@@ -39,6 +40,7 @@ mod tenant_settings;
 mod tenants;
 mod themes;
 mod users;
+mod waiting;
 mod web_integrations;
 
 use std::sync::Arc;
@@ -73,6 +75,7 @@ fn rooms() -> Vec<Room> {
         (None, users::methods()),
         (None, spaces::methods()),
         (None, apps::methods()),
+        (None, reloads::methods()),
         (None, items::methods()),
         (None, collections::methods()),
         (None, web_integrations::methods()),

@@ -3,7 +3,9 @@
 //!
 //! What is inside an app's file only Qlik's engine knows. The simulation keeps the bytes, and reads a *stand-in*, a JSON
 //! object in place of them, for what an import would find there: `name`, `description`, `lastReloadTime`,
-//! `hasSectionAccess`. Refusals have no published codes or statuses; the ones here are assumptions.
+//! `hasSectionAccess`, and `reload`: how its reloads go (see there). Refusals have no published codes or statuses; the ones here are assumptions.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -42,6 +44,12 @@ pub(super) const APPS: &str = "apps";
 /// How many bytes an app's file has.
 pub(super) const SIZE: &str = "$size";
 
+/// What a stand-in says of its reloads.
+pub(super) const SCRIPT: &str = "$reload";
+
+/// When the reload that is under way will have loaded its data; until then `lastReloadTime` tells of the one before.
+pub(super) const LOADS: &str = "$loads";
+
 /// The content whose data the app shows: another's than its own after a republish that kept the target's.
 const DATA: &str = "$data";
 
@@ -78,7 +86,8 @@ fn edits_in(caller: &Caller, space: &Value) -> bool {
         && caller.roles(space).iter().any(|role| ["producer", "facilitator"].contains(&&**role))
 }
 
-fn edits(context: &Context<'_>, caller: &Caller, app: &Value) -> bool {
+/// Whether the caller may change an app: producers in shared spaces, publishers in managed ones.
+pub(super) fn edits(context: &Context<'_>, caller: &Caller, app: &Value) -> bool {
     match space_of(context, app) {
         None => owns(caller, app),
         Some(space) if text(&space, "type") == "managed" => caller.publishes(&space),
@@ -90,9 +99,25 @@ fn removes(context: &Context<'_>, caller: &Caller, app: &Value) -> bool {
     edits(context, caller, app) || (caller.is_admin() && space_of(context, app).is_some())
 }
 
+/// An app as it is by now: with the data of a reload that has ended since it was stored.
+pub(super) fn by_now(context: &Context<'_>, app: &Value) -> Value {
+    let mut app = app.clone();
+    let loaded = text(&app, LOADS).to_owned();
+    if !loaded.is_empty() && loaded <= context.timestamp() {
+        app["lastReloadTime"] = json!(loaded);
+        forget_reload(&mut app);
+    }
+    app
+}
+
+/// The reload under way will load nothing.
+pub(super) fn forget_reload(app: &mut Value) {
+    drop(app.as_object_mut().and_then(|fields| fields.remove(LOADS)));
+}
+
 /// The attributes of an app.
-pub(super) fn attributes(app: &Value) -> Value {
-    let mut attributes = app.clone();
+pub(super) fn attributes(context: &Context<'_>, app: &Value) -> Value {
+    let mut attributes = by_now(context, app);
     if let Some(fields) = attributes.as_object_mut() {
         fields.retain(|field, _| !field.starts_with('$'));
     }
@@ -104,7 +129,7 @@ fn shown(context: &Context<'_>, app: &Value) -> Value {
     let creates = edits(context, &caller, app);
     let create = |resource: &str| json!({"resource": resource, "canCreate": creates});
     json!({
-        "attributes": attributes(app),
+        "attributes": attributes(context, app),
         "privileges": privileges(context, &caller, app),
         "create": [create("sheet"), create("bookmark"), create("story"), create("dimension"), create("measure")],
     })
@@ -116,8 +141,8 @@ fn missing() -> Refusal {
 
 /// The app of this id, when the caller may see it.
 fn visible(context: &Context<'_>, id: &str) -> Result<Document, Refusal> {
-    let app = context.get(APPS, id).filter(|app| sees(context, &Caller::of(context), app));
-    app.ok_or_else(missing)
+    let app = context.get(APPS, id).filter(|app| sees(context, &Caller::of(context), app)).ok_or_else(missing)?;
+    Ok(if app.get(LOADS).is_some() { Arc::new(by_now(context, &app)) } else { app })
 }
 
 /// The app of the path, when the caller may change it.
@@ -168,7 +193,8 @@ fn keep(context: &mut Context<'_>, app: Value) -> Handled {
 
 /// Takes over what the file of an app holds.
 fn fill(app: &mut Value, from: &Value, with_data: bool) {
-    for field in [CONTENT, SIZE, "hasSectionAccess", "isDirectQueryMode", "usage", "thumbnail", "dynamicColor"] {
+    for field in [CONTENT, SIZE, SCRIPT, "hasSectionAccess", "isDirectQueryMode", "usage", "thumbnail", "dynamicColor"]
+    {
         if let Some(value) = from.get(field) {
             app[field] = value.clone();
         }
@@ -205,8 +231,10 @@ fn import(context: &mut Context<'_>) -> Handled {
     let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
     let mut app = new(context, &name, &space);
     app["description"] = json!(said("description"));
-    for field in ["lastReloadTime", "hasSectionAccess"] {
-        if let Some(value) = inside.get(field) {
+    for (said, field) in
+        [("lastReloadTime", "lastReloadTime"), ("hasSectionAccess", "hasSectionAccess"), ("reload", SCRIPT)]
+    {
+        if let Some(value) = inside.get(said) {
             app[field] = value.clone();
         }
     }

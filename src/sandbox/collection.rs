@@ -17,6 +17,7 @@ fn keys(collection: &str) -> &'static [&'static str] {
         "groups" | "roles" | "spaces" | "webIntegrations" | "collections" => &["name"],
         "assignments" | "shares" => &["spaceId", "assigneeId"],
         "apps" => &["spaceId", "originAppId"],
+        "reloads" => &["appId"],
         "collectionItems" => &["collectionId", "resourceId"],
         "cspOrigins" => &["origin"],
         "themes" | "extensions" => &["qextFilename"],

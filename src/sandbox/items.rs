@@ -78,7 +78,7 @@ fn item(context: &Context<'_>, caller: &Caller, app: &Value) -> Option<Value> {
         "resourceType": "app", "resourceId": app["id"],
         "resourceCreatedAt": app["createdDate"], "resourceUpdatedAt": app["modifiedDate"],
         "resourceSize": {"appFile": app[SIZE], "appMemory": 0},
-        "resourceAttributes": apps::attributes(app), "resourceCustomAttributes": {},
+        "resourceAttributes": apps::attributes(context, app), "resourceCustomAttributes": {},
         "isFavorited": favorite, "actions": actions,
         "collectionIds": collections.iter().map(|held| held["id"].clone()).collect::<Value>(),
         "meta": {

@@ -81,6 +81,7 @@ mod paging;
 mod patch;
 mod published;
 mod refusal;
+mod reloads;
 mod resources;
 mod roles;
 mod schedule;

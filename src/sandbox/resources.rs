@@ -3,7 +3,8 @@
 use super::context::{Context, Handled};
 use super::{
     apps, assignments, brands, console, csp_origins, groups, identity_providers, item_collections, items, licenses,
-    login, oauth, oauth_clients, packages, roles, shares, spaces, temp_contents, tenants, users, web_integrations,
+    login, oauth, oauth_clients, packages, reloads, roles, shares, spaces, temp_contents, tenants, users,
+    web_integrations,
 };
 
 /// How an operation is simulated.
@@ -38,6 +39,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     brands::RESOURCE,
     apps::RESOURCE,
     temp_contents::RESOURCE,
+    reloads::RESOURCE,
     items::RESOURCE,
     item_collections::RESOURCE,
 ];

@@ -522,7 +522,7 @@ async fn what_nothing_tells_is_not_guessed() {
     let (inner, layer, since) = scripted([]);
     for operation in [
         request(&tenant(), "createApp", &[], Body::Json(json!({ "attributes": { "name": "Fleet" } }))),
-        request(&tenant(), "queueReload", &[], Body::Json(json!({ "appId": "a" }))),
+        request(&tenant(), "createReport", &[], Body::Json(json!({ "type": "sense-image-1.0" }))),
         Operation { id: "noSuch".into(), effect: Effect::Create, ..request(&tenant(), "createApp", &[], Body::Empty) },
     ] {
         let failure = layer.settle(&key(&operation), &operation, since).await.unwrap_err();

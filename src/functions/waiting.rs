@@ -1,0 +1,27 @@
+use crate::playbook::{Call, ScriptError};
+
+/// The shortest and the longest pause between two looks, in seconds.
+const SHORTEST: u64 = 1;
+const LONGEST: u64 = 15;
+
+/// Looks until something is there, at most `within` seconds of pauses long; `None` when it did not come.
+///
+/// Pauses grow with the time waited: what takes a second is seen soon, what takes hours costs few requests.
+pub(super) fn wait<T>(
+    call: &mut Call,
+    within: u64,
+    mut look: impl FnMut(&mut Call) -> Result<Option<T>, ScriptError>,
+) -> Result<Option<T>, ScriptError> {
+    let mut waited = 0;
+    loop {
+        if let Some(found) = look(call)? {
+            return Ok(Some(found));
+        }
+        if waited >= within {
+            return Ok(None);
+        }
+        let pause = (waited / 4).clamp(SHORTEST, LONGEST).min(within - waited);
+        call.pause(pause)?;
+        waited += pause;
+    }
+}
