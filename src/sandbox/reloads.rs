@@ -91,7 +91,7 @@ fn shown(context: &Context<'_>, reload: &Value, with_log: bool) -> Value {
             document["endTime"] = reload[ENDS].clone();
             document["errorCode"] = json!("EngineScriptError");
             document["errorMessage"] = reload[ERROR].clone();
-            log.push_str(&format!("Error: {}\nExecution failed\n", text(reload, ERROR)));
+            log = format!("{log}Error: {}\nExecution failed\n", text(reload, ERROR));
         }
         "CANCELED" => document["endTime"] = reload[CANCELLED].clone(),
         _ => {}
