@@ -468,3 +468,22 @@ fn a_file_of_faults_strikes_by_operation_and_by_chance() {
     let arrival = Arrival { ordinal: 1, operation: "createSpace", method: &Method::POST, host: "h" };
     assert_eq!(by_chance.strike(&arrival), Some(Fault::Lost { done: true }));
 }
+
+#[test]
+fn the_file_that_the_documents_show_is_understood() {
+    let page = include_str!("../../docs/sandbox.md");
+    let file = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let file = FaultFile::parse(file).unwrap();
+    let arrival = Arrival { ordinal: 1, operation: "importApp", method: &Method::POST, host: "h" };
+    assert_eq!(file.strike(&arrival).map(|fault| fault.to_string()), Some("failed:503".to_owned()));
+    // Each fault of the table is one.
+    let rows = page.split_once("|---|---|\n").unwrap().1.lines().take_while(|line| line.starts_with('|'));
+    let faults =
+        rows.flat_map(|row| row.split('|').nth(1).unwrap().split(", ").map(|name| name.trim().trim_matches('`')));
+    let filled = faults.map(|fault| {
+        let fault = fault.replace("STATUS", if fault.starts_with("refused") { "403" } else { "503" });
+        fault.replace("CODE", "HTTP-403").replace("MILLISECONDS", "9").replace("SECONDS", "3").replace("CHANGES", "2")
+    });
+    let all: Vec<Fault> = filled.map(|fault| fault.parse().unwrap()).collect();
+    assert_eq!(all.len(), 11);
+}
