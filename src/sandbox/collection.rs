@@ -14,7 +14,7 @@ fn keys(collection: &str) -> &'static [&'static str] {
         "tenants" => &["hostnames", "region", "status"],
         "seats" => &["subject", "type"],
         "users" => &["subject", "email"],
-        "groups" | "roles" | "spaces" | "webIntegrations" | "collections" => &["name"],
+        "groups" | "roles" | "spaces" | "webIntegrations" | "ipPolicies" | "collections" => &["name"],
         "assignments" | "shares" => &["spaceId", "assigneeId"],
         "apps" => &["spaceId", "originAppId"],
         "reloads" => &["appId"],

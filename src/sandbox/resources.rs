@@ -2,9 +2,9 @@
 
 use super::context::{Context, Handled};
 use super::{
-    apps, assignments, brands, console, csp_origins, groups, identity_providers, item_collections, items, licenses,
-    login, oauth, oauth_clients, packages, reloads, roles, shares, spaces, temp_contents, tenants, users,
-    web_integrations,
+    apps, assignments, brands, console, csp_origins, encryption, groups, identity_providers, ip_policies,
+    item_collections, items, licenses, login, oauth, oauth_clients, packages, reloads, roles, shares, spaces, temp_contents,
+    tenant_documents, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -37,6 +37,9 @@ pub(super) const RESOURCES: &[Resource] = &[
     csp_origins::RESOURCE,
     packages::RESOURCE,
     brands::RESOURCE,
+    tenant_documents::RESOURCE,
+    ip_policies::RESOURCE,
+    encryption::RESOURCE,
     apps::RESOURCE,
     temp_contents::RESOURCE,
     reloads::RESOURCE,

@@ -67,6 +67,7 @@ mod sandbox_odd;
 mod sandbox_reloads;
 mod sandbox_roles;
 mod sandbox_server;
+mod sandbox_settings;
 mod sandbox_spaces;
 mod sandbox_support;
 mod sandbox_temp_contents;
