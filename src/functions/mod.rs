@@ -16,10 +16,12 @@ mod brands;
 mod collections;
 mod converge;
 mod csp_origins;
+mod encryption;
 mod extensions;
 mod globals;
 mod groups;
 mod identity_providers;
+mod ip_policies;
 mod items;
 mod keys;
 mod licenses;
@@ -36,6 +38,7 @@ mod render;
 mod request;
 mod roles;
 mod spaces;
+mod tenant_documents;
 mod tenant_settings;
 mod tenants;
 mod themes;
@@ -67,6 +70,9 @@ fn rooms() -> Vec<Room> {
         (Some("tenants"), tenants::module()),
         (None, tenants::methods()),
         (None, tenant_settings::methods()),
+        (None, tenant_documents::methods()),
+        (None, ip_policies::methods()),
+        (None, encryption::methods()),
         (None, licenses::methods()),
         (None, identity_providers::methods()),
         (Some("keys"), keys::module()),
@@ -96,6 +102,9 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
     engine
         .register_type_with_name::<tenants::Tenant>("Tenant")
         .register_type_with_name::<tenant_settings::TenantSettings>("TenantSettings")
+        .register_type_with_name::<tenant_documents::TenantDocument>("TenantDocument")
+        .register_type_with_name::<encryption::Encryption>("Encryption")
+        .register_type_with_name::<ip_policies::IpPolicies>("IpPolicies")
         .register_type_with_name::<licenses::Licenses>("Licenses")
         .register_type_with_name::<identity_providers::IdentityProviders>("IdentityProviders")
         .register_type_with_name::<groups::Groups>("Groups")

@@ -7,9 +7,11 @@ use serde_json::{Map, Value, json};
 use super::brands::Brands;
 use super::converge;
 use super::csp_origins::CspOrigins;
+use super::encryption::Encryption;
 use super::extensions::Extensions;
 use super::groups::Groups;
 use super::identity_providers::IdentityProviders;
+use super::ip_policies::IpPolicies;
 use super::licenses::Licenses;
 use super::listing::note;
 use super::oauth_clients::OauthClients;
@@ -17,6 +19,7 @@ use super::options;
 use super::request::{Ask, text_of, unexpected};
 use super::roles::Roles;
 use super::spaces::Spaces;
+use super::tenant_documents::TenantDocument;
 use super::tenant_settings::{self, TenantSettings};
 use super::themes::Themes;
 use super::users::Users;
@@ -568,6 +571,42 @@ mod members {
     #[rhai_fn(get = "settings", pure)]
     pub fn settings(tenant: &mut Tenant) -> TenantSettings {
         TenantSettings(tenant.clone())
+    }
+
+    /// How long users' sessions last.
+    #[rhai_fn(get = "sessions", pure)]
+    pub fn sessions(tenant: &mut Tenant) -> TenantDocument {
+        TenantDocument::sessions(tenant.clone())
+    }
+
+    /// How many API keys users may have, and for how long.
+    #[rhai_fn(get = "api_keys", pure)]
+    pub fn api_keys(tenant: &mut Tenant) -> TenantDocument {
+        TenantDocument::api_keys(tenant.clone())
+    }
+
+    /// Whether users may set data alerts.
+    #[rhai_fn(get = "data_alerts", pure)]
+    pub fn data_alerts(tenant: &mut Tenant) -> TenantDocument {
+        TenantDocument::data_alerts(tenant.clone())
+    }
+
+    /// Whether users may share by e-mail, and subscribe to reports.
+    #[rhai_fn(get = "sharing", pure)]
+    pub fn sharing(tenant: &mut Tenant) -> TenantDocument {
+        TenantDocument::sharing(tenant.clone())
+    }
+
+    /// From which addresses the tenant can be used.
+    #[rhai_fn(get = "ip_policies", pure)]
+    pub fn ip_policies(tenant: &mut Tenant) -> IpPolicies {
+        IpPolicies(tenant.clone())
+    }
+
+    /// The keys that the tenant's data is encrypted with.
+    #[rhai_fn(get = "encryption", pure)]
+    pub fn encryption(tenant: &mut Tenant) -> Encryption {
+        Encryption(tenant.clone())
     }
 
     /// Licences: the pool of seats, who holds one, automatic assignment.

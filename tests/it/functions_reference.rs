@@ -92,6 +92,8 @@ fn every_function_is_documented() {
                 "collections",
                 "collection",
                 "tags",
+                "policies",
+                "encryption",
             ]
             .contains(&name.as_str())
         });

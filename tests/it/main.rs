@@ -27,6 +27,7 @@ mod functions_people;
 mod functions_reference;
 mod functions_reloads;
 mod functions_restarted;
+mod functions_settings;
 mod functions_sign_in;
 mod functions_spaces;
 mod functions_stock;
