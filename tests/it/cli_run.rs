@@ -81,10 +81,10 @@ fn the_closing_table_shows_every_tenant_and_what_it_took() {
     let first = project.run("run playbooks/onboard.rhai --customers customers/");
     assert_eq!(first.code, Some(0), "{first:?}");
     insta::assert_snapshot!(first.out, @"
-    CUSTOMER  STATUS     CHANGES                REQUESTS  WRITES  TENANT
-    fw        succeeded  16 created, 3 updated  42        20      https://halyard-fw.uk.qlikcloud.com
-    hb        succeeded  18 created, 3 updated  43        21      https://halyard-hb.eu.qlikcloud.com
-    pu        succeeded  16 created, 4 updated  41        20      https://halyard-pu.us.qlikcloud.com
+    CUSTOMER  STATUS     CHANGES                        REQUESTS  WRITES  TENANT
+    fw        succeeded  18 created, 6 updated, 1 done  58        27      https://halyard-fw.uk.qlikcloud.com
+    hb        succeeded  18 created, 3 updated          43        21      https://halyard-hb.eu.qlikcloud.com
+    pu        succeeded  16 created, 4 updated          41        20      https://halyard-pu.us.qlikcloud.com
     ");
     let line = |error: &str, text: &str| error.lines().any(|line| line == text);
     assert!(line(&first.error, "hb  created    space \"Production\""), "{}", first.error);
@@ -93,7 +93,7 @@ fn the_closing_table_shows_every_tenant_and_what_it_took() {
     let second = project.run("run playbooks/onboard.rhai --customers customers/");
     insta::assert_snapshot!(second.out, @"
     CUSTOMER  STATUS     CHANGES  REQUESTS  WRITES  TENANT
-    fw        succeeded  none     19        0       https://halyard-fw.uk.qlikcloud.com
+    fw        succeeded  none     26        0       https://halyard-fw.uk.qlikcloud.com
     hb        succeeded  none     18        0       https://halyard-hb.eu.qlikcloud.com
     pu        succeeded  none     18        0       https://halyard-pu.us.qlikcloud.com
     ");
@@ -373,9 +373,23 @@ impl Reader {
                     assert_eq!(client["allowedScopes"], wanted["scopes"]);
                     assert_eq!(client["connectionConfig"]["consentMethod"], "trusted");
                 }
+                "settings" => self.read_settings(wanted),
                 other => panic!("nobody reads back `{other}`"),
             }
         }
+    }
+
+    fn read_settings(&self, wanted: &Value) {
+        let sessions = self.ask("GET", "/api/core/auth-settings", "");
+        assert_eq!(sessions["userSessionInactivityTimeoutMinutes"], wanted["session_minutes"]);
+        let keys = self.get(&format!("api-keys/configs/{}", text(&sessions["tenantId"])));
+        assert_eq!(keys["max_keys_per_user"], wanted["api_keys_per_user"]);
+        assert_eq!(self.get("data-alerts/settings")["enable-data-alerting"], wanted["data_alerts"]);
+        assert_eq!(self.get("sharing-tasks/settings")["enable-sharing"], wanted["sharing_by_email"]);
+        let policies = self.ask("GET", "/api/core/ip-policies", "");
+        assert_eq!(policies["data"][0]["allowedIps"], wanted["ip_policy"]["allowed"]);
+        let keys = self.get("encryption/keyproviders");
+        assert_eq!(find(list(&keys["errors"]), "arn", &wanted["key"]["arn"])["current"], true);
     }
 
     /// What onboarding sets whether or not the customer's file says so.
