@@ -3,8 +3,8 @@
 use super::context::{Context, Handled};
 use super::{
     apps, assignments, brands, console, csp_origins, encryption, groups, identity_providers, ip_policies,
-    item_collections, items, licenses, login, oauth, oauth_clients, packages, reloads, roles, shares, spaces, temp_contents,
-    tenant_documents, tenants, users, web_integrations,
+    item_collections, items, licenses, login, oauth, oauth_clients, packages, reloads, roles, shares, spaces,
+    temp_contents, tenant_documents, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
