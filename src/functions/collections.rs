@@ -10,6 +10,7 @@ use super::items;
 use super::options::{invalid, json as given_json, options, script, scripts, suggestion, text};
 use super::request::{Ask, patch, replace, text_of};
 use super::tenants::Tenant;
+use super::waiting;
 use crate::event::{Change, FieldChange};
 use crate::operation::{Failure, FailureKind, Outcome};
 use crate::playbook::{Call, ScriptError};
@@ -35,8 +36,8 @@ const PRIVATE: &str = "private";
 const GOVERNED: &str = "publicgoverned";
 const TAG: &str = "public";
 
-/// How often the index is asked for the entry of a new app before it counts as missing.
-const LOOKS: usize = 5;
+/// How long a new app may take to appear in the index of items, in seconds: an assumption, nothing is published.
+const INDEXED: u64 = 60;
 
 impl Collections {
     fn subject(&self, name: &str) -> String {
@@ -198,12 +199,10 @@ impl Member<'_> {
         }
     }
 
-    /// The same for what must be there. The index lags, so it is asked several times.
+    /// The same for what must be there. The index lags, so it is waited for.
     fn must(&self, call: &mut Call, collection: &Collection) -> Result<Value, ScriptError> {
-        for _ in 0..LOOKS {
-            if let Some(item) = self.look(call, collection)? {
-                return Ok(item);
-            }
+        if let Some(item) = waiting::wait(call, INDEXED, |call| self.look(call, collection))? {
+            return Ok(item);
         }
         let title = format!("{} is not in the index of items", self.subject());
         let hint = "a new app appears there a moment later: run the playbook again";
