@@ -229,7 +229,8 @@ fn delete(context: &mut Context<'_>) -> Handled {
 }
 
 const LISTS: &[&str] = &["/assignedRoles", "/assignedGroups"];
-const PLAIN: &[&str] = &["/name", "/preferredZoneinfo", "/preferredLocale", "/status", "/inviteExpiry"];
+/// What a user may be without; the types require the rest.
+const UNSET: &[&str] = &["/preferredZoneinfo", "/preferredLocale", "/inviteExpiry"];
 const REPLACES: &[&str] = &[
     "/name",
     "/preferredZoneinfo",
@@ -245,7 +246,7 @@ const REPLACES: &[&str] = &[
 const PATCHES: &[(&str, &[&str])] = &[
     ("replace", REPLACES),
     ("set", REPLACES),
-    ("unset", PLAIN),
+    ("unset", UNSET),
     ("add", &["/assignedRoles", "/assignedRoles/-", "/assignedGroups", "/assignedGroups/-"]),
     ("remove-value", LISTS),
     ("renew", &["/inviteExpiry"]),

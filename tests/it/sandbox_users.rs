@@ -181,6 +181,8 @@ fn patches_replace_add_and_remove() {
     for wrong in [
         json!({"op": "replace", "path": "/subject", "value": "x"}),
         json!({"op": "delete", "path": "/name", "value": "x"}),
+        json!({"op": "unset", "path": "/name", "value": ""}),
+        json!({"op": "unset", "path": "/status", "value": ""}),
         json!({"op": "replace", "path": "/name", "value": 3}),
         json!({"op": "replace", "path": "/status", "value": "asleep"}),
         json!({"op": "replace", "path": "/assignedRoles", "value": [{"name": "Nobody"}]}),
