@@ -23,7 +23,7 @@ use crate::contract::contract;
 ///
 /// [chance]                    # besides, one request in fifty is one too many
 /// seed = 7
-/// limited = 0.02
+/// rates = { limited = 0.02 }
 /// ```
 #[derive(Debug)]
 pub struct FaultFile {
@@ -84,29 +84,10 @@ struct WrittenStrike {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields)]
 struct WrittenChance {
     seed: u64,
-    #[serde(default)]
-    refused: f64,
-    #[serde(default)]
-    limited: f64,
-    #[serde(default)]
-    limited_storms: f64,
-    #[serde(default)]
-    failed: f64,
-    #[serde(default)]
-    failed_done: f64,
-    #[serde(default)]
-    lost: f64,
-    #[serde(default)]
-    lost_done: f64,
-    #[serde(default)]
-    expired: f64,
-    #[serde(default)]
-    stale: f64,
-    #[serde(default)]
-    late: f64,
+    rates: Rates,
 }
 
 fn one() -> u64 {
@@ -150,32 +131,7 @@ impl Strike {
 
 impl WrittenChance {
     fn read(self) -> Result<Chance, FaultFileError> {
-        let rates = Rates {
-            refused: self.refused,
-            limited: self.limited,
-            storms: self.limited_storms,
-            failed: self.failed,
-            failed_done: self.failed_done,
-            lost: self.lost,
-            lost_done: self.lost_done,
-            expired: self.expired,
-            stale: self.stale,
-            late: self.late,
-        };
-        let all = [
-            rates.refused,
-            rates.limited,
-            rates.storms,
-            rates.failed,
-            rates.failed_done,
-            rates.lost,
-            rates.lost_done,
-            rates.expired,
-            rates.stale,
-            rates.late,
-        ];
-        let possible = all.iter().all(|rate| (0.0..=1.0).contains(rate)) && all.iter().sum::<f64>() <= 1.0;
-        if possible { Ok(Chance::new(self.seed, rates)) } else { Err(FaultFileError::Chance) }
+        if self.rates.are_possible() { Ok(Chance::new(self.seed, self.rates)) } else { Err(FaultFileError::Chance) }
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::Deserialize;
 
 use super::faults::{Arrival, Fault, Faults, Served};
 use crate::contract::contract;
@@ -28,7 +29,8 @@ impl Faults for Listed {
 }
 
 /// How often each kind of fault strikes, from 0 to 1. What is left of 1 goes well.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Rates {
     /// Refused with a status that the operation documents.
     pub refused: f64,
@@ -68,6 +70,14 @@ impl Rates {
             stale: self.stale * factor,
             late: self.late * factor,
         }
+    }
+
+    /// Whether each is a chance, and all of them together are.
+    #[must_use]
+    pub fn are_possible(&self) -> bool {
+        let Self { refused, limited, storms, failed, failed_done, lost, lost_done, expired, stale, late } = *self;
+        let all = [refused, limited, storms, failed, failed_done, lost, lost_done, expired, stale, late];
+        all.iter().all(|rate| (0.0..=1.0).contains(rate)) && all.iter().sum::<f64>() <= 1.0
     }
 }
 

@@ -464,7 +464,7 @@ fn a_file_of_faults_strikes_by_operation_and_by_chance() {
     assert_eq!(spaces, [None, None, done(), done(), Some("limited:3".to_owned())]);
     assert_eq!(after, [None, None]);
 
-    let by_chance = FaultFile::parse("[chance]\nseed = 7\nlost-done = 1.0").unwrap();
+    let by_chance = FaultFile::parse("[chance]\nseed = 7\nrates = { lost-done = 1.0 }").unwrap();
     let arrival = Arrival { ordinal: 1, operation: "createSpace", method: &Method::POST, host: "h" };
     assert_eq!(by_chance.strike(&arrival), Some(Fault::Lost { done: true }));
 }
