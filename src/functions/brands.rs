@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::converge::{self, Resource, Updated, oldest};
-use super::options::{invalid, listed, options, script, scripts, text};
+use super::options::{invalid, listed, options, script, script_or_unit, scripts, text};
 use super::request::{Ask, patch, text_of, unexpected};
 use super::tenants::Tenant;
 use crate::event::{Change, FieldChange};
@@ -152,8 +152,8 @@ fn all(tenant: &Tenant) -> Ask {
 }
 
 fn named(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
-    let same = all(tenant).list(call)?.into_iter().filter(|held| held["name"].as_str() == Some(name)).collect();
-    Ok(oldest(call, same, &format!("brands are called \"{name}\""), "createdAt"))
+    let held = all(tenant).list(call)?;
+    Ok(oldest(call, held, "brands", ("name", name), "createdAt"))
 }
 
 fn get(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Value, ScriptError> {
@@ -294,10 +294,8 @@ mod members {
         name: &str,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.brands.find")?;
-        match named(&mut call, &brands.0, name)? {
-            Some(document) => script(&call, &document),
-            None => Ok(Dynamic::UNIT),
-        }
+        let found = named(&mut call, &brands.0, name)?;
+        script_or_unit(&call, found.as_ref())
     }
 
     /// All brands of the tenant as Qlik describes them.

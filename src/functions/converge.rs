@@ -92,11 +92,18 @@ pub(super) fn ensure(call: &mut Call, resource: &impl Resource) -> Result<Conver
     Ok(Converged { document, change })
 }
 
-/// Of things of one name, where Qlik lets names repeat, the oldest is meant. `told` says of several what they are:
-/// `brands are called "Harbour"`; `created` is the field that says since when one is there.
-pub(super) fn oldest(call: &Call, mut same: Vec<Value>, told: &str, created: &str) -> Option<Value> {
+/// What has this name exactly: Qlik's lists find more. Where Qlik lets names repeat, the oldest is meant. `things` is what
+/// they are called, `field` the one that holds the name, `created` the one that says since when a thing is there.
+pub(super) fn oldest(
+    call: &Call,
+    mut same: Vec<Value>,
+    things: &str,
+    (field, name): (&str, &str),
+    created: &str,
+) -> Option<Value> {
+    same.retain(|held| held[field].as_str() == Some(name));
     if same.len() > 1 {
-        call.log("warn", format!("{} {told}; the oldest is used", same.len()));
+        call.log("warn", format!("{} {things} are called \"{name}\"; the oldest is used", same.len()));
         same.sort_by(|a, b| a[created].as_str().cmp(&b[created].as_str()));
     }
     same.into_iter().next()

@@ -1,7 +1,7 @@
 use rhai::plugin::*;
 use rhai::{Array, Map as ScriptMap};
 
-use super::options::{script, scripts};
+use super::options::{script, script_or_unit, scripts};
 use super::packages::{Endings, Kind};
 use super::render::Bundle;
 use super::tenants::Tenant;
@@ -118,10 +118,8 @@ mod members {
         name: &str,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.extensions.find")?;
-        match KIND.find(&mut call, &extensions.0, name)? {
-            Some(document) => script(&call, &document),
-            None => Ok(Dynamic::UNIT),
-        }
+        let found = KIND.find(&mut call, &extensions.0, name)?;
+        script_or_unit(&call, found.as_ref())
     }
 
     /// All extensions of the tenant as Qlik describes them.

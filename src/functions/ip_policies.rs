@@ -5,7 +5,7 @@ use rhai::{Array, Map as ScriptMap};
 use serde_json::{Map, Value, json};
 
 use super::converge::{self, Resource, Updated, oldest};
-use super::options::{invalid, options, script, scripts, text};
+use super::options::{invalid, options, script, script_or_unit, scripts, text, text_set};
 use super::request::{Ask, patch, text_of};
 use super::tenants::Tenant;
 use crate::event::FieldChange;
@@ -87,10 +87,7 @@ impl Resource for Wanted<'_> {
         if field != "allowedIps" {
             return value.clone();
         }
-        let mut ips: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        ips.sort_unstable();
-        ips.dedup();
-        ips.into()
+        text_set(value)
     }
 }
 
@@ -103,8 +100,8 @@ fn all(tenant: &Tenant) -> Ask {
 }
 
 fn named(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
-    let same = all(tenant).list(call)?.into_iter().filter(|held| held["name"].as_str() == Some(name)).collect();
-    Ok(oldest(call, same, &format!("IP policies are called \"{name}\""), "createdAt"))
+    let held = all(tenant).list(call)?;
+    Ok(oldest(call, held, "IP policies", ("name", name), "createdAt"))
 }
 
 /// Refuses a change after which the caller itself could not come in any more: once one policy is enabled, Qlik blocks
@@ -264,10 +261,8 @@ mod members {
         name: &str,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.ip_policies.find")?;
-        match named(&mut call, &policies.0, name)? {
-            Some(document) => script(&call, &document),
-            None => Ok(Dynamic::UNIT),
-        }
+        let found = named(&mut call, &policies.0, name)?;
+        script_or_unit(&call, found.as_ref())
     }
 
     /// All IP policies of the tenant as Qlik describes them.

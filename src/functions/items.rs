@@ -3,7 +3,7 @@ use rhai::{Array, Map as ScriptMap};
 use serde_json::{Map, Value};
 
 use super::listing::note;
-use super::options::{invalid, kind, options, script, scripts, suggestion};
+use super::options::{invalid, kind, options, script, script_or_unit, scripts, suggestion};
 use super::request::Ask;
 use super::tenants::Tenant;
 use crate::playbook::{Call, ScriptError};
@@ -179,10 +179,8 @@ mod members {
         options: ScriptMap,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.items.find")?;
-        match wanted(&mut call, &items.0, options)?.first() {
-            Some(item) => script(&call, item),
-            None => Ok(Dynamic::UNIT),
-        }
+        let found = wanted(&mut call, &items.0, options)?;
+        script_or_unit(&call, found.first())
     }
 
     /// The item that is so, as Qlik describes it; an error when there is none. When several are, it is the oldest.

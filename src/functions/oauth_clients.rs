@@ -3,7 +3,7 @@ use rhai::{Array, Map as ScriptMap};
 use serde_json::{Map, Value, json};
 
 use super::converge::{self, Resource, Updated, oldest};
-use super::options::{invalid, kind, listed, options, script, scripts, suggestion, text};
+use super::options::{invalid, kind, listed, options, script, script_or_unit, scripts, suggestion, text, text_set};
 use super::origins::check_web_origin;
 use super::request::{Ask, equals, replace, text_of};
 use super::tenants::Tenant;
@@ -119,10 +119,7 @@ impl Resource for Wanted<'_> {
         if !LISTS.contains(&field) {
             return value.clone();
         }
-        let mut items: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        items.sort_unstable();
-        items.dedup();
-        items.into()
+        text_set(value)
     }
 }
 
@@ -159,8 +156,8 @@ fn all(tenant: &Tenant) -> Ask {
 
 fn named(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
     let mut found = all(tenant).query("filter", equals("clientName", name)).list(call)?;
-    found.retain(|held| held["clientName"].as_str() == Some(name) && held["deletedAt"].is_null());
-    Ok(oldest(call, found, &format!("OAuth clients are called \"{name}\""), "createdAt"))
+    found.retain(|held| held["deletedAt"].is_null());
+    Ok(oldest(call, found, "OAuth clients", ("clientName", name), "createdAt"))
 }
 
 fn get(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Value, ScriptError> {
@@ -412,10 +409,8 @@ mod members {
         name: &str,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.oauth_clients.find")?;
-        match named(&mut call, &clients.0, name)? {
-            Some(document) => script(&call, &document),
-            None => Ok(Dynamic::UNIT),
-        }
+        let found = named(&mut call, &clients.0, name)?;
+        script_or_unit(&call, found.as_ref())
     }
 
     /// All OAuth clients of the tenant as Qlik describes them. The regional client is none of them.

@@ -15,6 +15,11 @@ pub(super) fn script(call: &Call, document: &Value) -> Result<Dynamic, ScriptErr
         .map_err(|error| call.throw(Failure::new(FailureKind::Unknown, "tenantry/value", error.to_string())))
 }
 
+/// The script form of a document that was looked for: `()` when there is none.
+pub(super) fn script_or_unit(call: &Call, document: Option<&Value>) -> Result<Dynamic, ScriptError> {
+    document.map_or(Ok(Dynamic::UNIT), |document| script(call, document))
+}
+
 /// The script form of a list of documents.
 pub(super) fn scripts(call: &Call, documents: &[Value]) -> Result<Array, ScriptError> {
     documents.iter().map(|document| script(call, document)).collect()
@@ -90,11 +95,17 @@ pub(super) fn roles_by_name(call: &Call, map: &mut Map<String, Value>, field: &s
 
 /// Role lists as sorted names: the service's order and ids carry no meaning.
 pub(super) fn role_names(roles: &Value) -> Value {
-    let mut names: Vec<&str> =
-        roles.as_array().into_iter().flatten().filter_map(|role| role["name"].as_str()).collect();
-    names.sort_unstable();
-    names.dedup();
-    names.into()
+    sorted(roles.as_array().into_iter().flatten().filter_map(|role| role["name"].as_str()))
+}
+
+/// A list of texts whose order carries no meaning, each once.
+pub(super) fn text_set(list: &Value) -> Value {
+    sorted(list.as_array().into_iter().flatten().filter_map(Value::as_str))
+}
+
+fn sorted<'t>(texts: impl Iterator<Item = &'t str>) -> Value {
+    let texts: std::collections::BTreeSet<&str> = texts.collect();
+    texts.into_iter().collect()
 }
 
 /// What a value is, in a script's words.

@@ -2,7 +2,7 @@ use rhai::Array;
 use rhai::plugin::*;
 use serde_json::Value;
 
-use super::options::{script, scripts};
+use super::options::{script, script_or_unit, scripts};
 use super::request::equals;
 use super::tenants::Tenant;
 use crate::playbook::{Call, ScriptError};
@@ -61,10 +61,8 @@ mod members {
     #[rhai_fn(name = "find", pure, return_raw)]
     pub fn find_role(context: NativeCallContext, roles: &mut Roles, name: &str) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.roles.find")?;
-        match named(&mut call, &roles.0, name)? {
-            Some(role) => script(&call, &role),
-            None => Ok(Dynamic::UNIT),
-        }
+        let found = named(&mut call, &roles.0, name)?;
+        script_or_unit(&call, found.as_ref())
     }
 
     /// All roles of the tenant as Qlik describes them.

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, Resource, Updated};
 use super::groups::Group;
 use super::listing::Listing;
-use super::options::{invalid, listed, options, script, scripts, suggestion, text};
+use super::options::{invalid, listed, options, script, scripts, suggestion, text, text_set};
 use super::request::{Ask, patch, text_of};
 use super::tenants::Tenant;
 use super::users::User;
@@ -233,10 +233,7 @@ impl Resource for Assignment<'_> {
     }
 
     fn view(&self, _: &str, value: &Value) -> Value {
-        let mut roles: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        roles.sort_unstable();
-        roles.dedup();
-        roles.into()
+        text_set(value)
     }
 }
 

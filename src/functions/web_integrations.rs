@@ -3,7 +3,7 @@ use rhai::plugin::*;
 use serde_json::{Map, Value, json};
 
 use super::converge::{self, Resource, Updated, oldest};
-use super::options::{invalid, script, scripts};
+use super::options::{invalid, script, script_or_unit, scripts, text_set};
 use super::origins::check_web_origin;
 use super::request::{Ask, replace, text_of};
 use super::tenants::Tenant;
@@ -51,10 +51,7 @@ impl Resource for Wanted<'_> {
     }
 
     fn view(&self, _: &str, value: &Value) -> Value {
-        let mut origins: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-        origins.sort_unstable();
-        origins.dedup();
-        origins.into()
+        text_set(value)
     }
 }
 
@@ -67,8 +64,8 @@ fn all(tenant: &Tenant) -> Ask {
 }
 
 fn named(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
-    let same = all(tenant).list(call)?.into_iter().filter(|held| held["name"].as_str() == Some(name)).collect();
-    Ok(oldest(call, same, &format!("web integrations are called \"{name}\""), "created"))
+    let held = all(tenant).list(call)?;
+    Ok(oldest(call, held, "web integrations", ("name", name), "created"))
 }
 
 fn ensure(call: &mut Call, tenant: &Tenant, name: &str, origins: &Array) -> Result<Value, ScriptError> {
@@ -157,10 +154,8 @@ mod members {
         name: &str,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.web_integrations.find")?;
-        match named(&mut call, &integrations.0, name)? {
-            Some(document) => script(&call, &document),
-            None => Ok(Dynamic::UNIT),
-        }
+        let found = named(&mut call, &integrations.0, name)?;
+        script_or_unit(&call, found.as_ref())
     }
 
     /// All web integrations of the tenant as Qlik describes them.
