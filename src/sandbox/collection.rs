@@ -1,5 +1,6 @@
 //! One collection of documents: by id, in order, and by the fields they are looked up with.
 
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
@@ -77,6 +78,16 @@ impl Collection {
     /// All documents with their ids, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Document)> {
         self.entries.values().map(|entry| (&*entry.id, &entry.document))
+    }
+
+    /// Where a document stands in the order.
+    pub(super) fn place_of(&self, id: &str) -> Option<u64> {
+        self.places.get(id).copied()
+    }
+
+    /// The documents that stand at these places, oldest first, with their places.
+    pub(super) fn range(&self, places: impl RangeBounds<u64>) -> impl DoubleEndedIterator<Item = (u64, &Document)> {
+        self.entries.range(places).map(|(place, entry)| (*place, &entry.document))
     }
 
     /// All documents, oldest first.

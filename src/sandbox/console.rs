@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::context::{Context, Handled, text};
 use super::hosts::{self, PURGE};
-use super::paging::{Paging, page_as};
+use super::paging::{Paging, page_of};
 use super::resources::Resource;
 use super::state::Scope;
 
@@ -15,8 +15,8 @@ const COUNTRIES: [(&str, &str); 7] =
     [("us", "US"), ("eu", "IE"), ("uk", "GB"), ("de", "DE"), ("jp", "JP"), ("ap", "AU"), ("sg", "SG")];
 
 fn list(context: &mut Context<'_>) -> Handled {
-    let tenants = context.collection_in(&Scope::Organization, "tenants").documents();
-    page_as(context, tenants, Paging::forward("offset", 20, 100), shown)
+    let tenants = context.collection_in(&Scope::Organization, "tenants");
+    page_of(context, &tenants, Paging::forward("offset", 20, 100), shown)
 }
 
 /// A tenant as the console shows it: other names for the same facts.

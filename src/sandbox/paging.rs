@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
+use super::collection::Collection;
 use super::context::{Answer, Context, Handled, text};
 use super::refusal::Refusal;
 use super::state::Document;
@@ -45,6 +46,62 @@ impl Paging {
     }
 }
 
+/// Documents in an order, of which a page shows some. Each stands at a place; places rise, and may leave some out.
+pub(super) trait Ordered {
+    fn count(&self) -> usize;
+    fn place_of(&self, id: &str) -> Option<usize>;
+    /// The first documents that stand at a place or after it.
+    fn from(&self, place: usize, most: usize) -> Vec<(usize, Document)>;
+    /// The last documents that stand before a place, in their order.
+    fn before(&self, place: usize, most: usize) -> Vec<(usize, Document)>;
+}
+
+impl Ordered for Vec<Document> {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn place_of(&self, id: &str) -> Option<usize> {
+        self.iter().position(|document| text(document, "id") == id)
+    }
+
+    fn from(&self, place: usize, most: usize) -> Vec<(usize, Document)> {
+        self.iter().cloned().enumerate().skip(place).take(most).collect()
+    }
+
+    fn before(&self, place: usize, most: usize) -> Vec<(usize, Document)> {
+        let end = place.min(self.len());
+        let start = end.saturating_sub(most);
+        (start..end).map(|place| (place, self[place].clone())).collect()
+    }
+}
+
+/// A whole collection, without a walk through it.
+impl Ordered for Collection {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn place_of(&self, id: &str) -> Option<usize> {
+        self.place_of(id).and_then(|place| usize::try_from(place).ok())
+    }
+
+    fn from(&self, place: usize, most: usize) -> Vec<(usize, Document)> {
+        self.range(place as u64..).take(most).map(|(place, document)| (as_place(place), document.clone())).collect()
+    }
+
+    fn before(&self, place: usize, most: usize) -> Vec<(usize, Document)> {
+        let backwards = self.range(..place as u64).rev().take(most);
+        let mut found: Vec<_> = backwards.map(|(place, document)| (as_place(place), document.clone())).collect();
+        found.reverse();
+        found
+    }
+}
+
+fn as_place(place: u64) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
 /// Answers 200 with one page of documents as `{"data", "links"}`.
 pub(super) fn page(context: &Context<'_>, documents: Vec<Document>, paging: Paging) -> Handled {
     page_as(context, documents, paging, |_, document| document.clone())
@@ -57,11 +114,21 @@ pub(super) fn page_as(
     paging: Paging,
     show: impl Fn(&Context<'_>, &Value) -> Value,
 ) -> Handled {
+    page_of(context, &documents, paging, show)
+}
+
+/// The same of what can be read in pieces: a whole collection costs what the page shows.
+pub(super) fn page_of(
+    context: &Context<'_>,
+    documents: &impl Ordered,
+    paging: Paging,
+    show: impl Fn(&Context<'_>, &Value) -> Value,
+) -> Handled {
     let mut body = Map::new();
     if context.flag("totalResults") {
-        body.insert("totalResults".to_owned(), json!(documents.len()));
+        body.insert("totalResults".to_owned(), json!(documents.count()));
     }
-    paged(context, &documents, paging, show, body)
+    paged(context, documents, paging, show, body)
 }
 
 /// The same, with the number of all documents in `meta.count`, as spaces have it.
@@ -72,75 +139,66 @@ pub(super) fn page_counted(
     show: impl Fn(&Context<'_>, &Value) -> Value,
 ) -> Handled {
     let mut body = Map::new();
-    body.insert("meta".to_owned(), json!({"count": documents.len()}));
+    body.insert("meta".to_owned(), json!({"count": documents.count()}));
     paged(context, &documents, paging, show, body)
 }
 
 fn paged(
     context: &Context<'_>,
-    documents: &[Document],
+    documents: &impl Ordered,
     paging: Paging,
     show: impl Fn(&Context<'_>, &Value) -> Value,
     mut body: Map<String, Value>,
 ) -> Handled {
-    let window = window(context, documents, paging)?;
-    let data: Vec<Value> = documents[window.range.clone()].iter().map(|document| show(context, document)).collect();
+    let window = Window::open(context, documents, paging)?;
+    let data: Vec<Value> = window.shown.iter().map(|(_, document)| show(context, document)).collect();
     body.insert("data".to_owned(), Value::Array(data));
-    body.insert("links".to_owned(), window.links(context, documents, paging));
+    body.insert("links".to_owned(), window.links(context, paging));
     Ok(Answer::ok(&Value::Object(body)))
 }
 
+/// What a page shows, and where the pages beside it begin.
 struct Window {
-    range: std::ops::Range<usize>,
-}
-
-fn window(context: &Context<'_>, documents: &[Document], paging: Paging) -> Result<Window, Refusal> {
-    let limit = match context.parameter("limit") {
-        None => paging.default,
-        Some(limit) => match limit.parse::<usize>() {
-            Ok(limit) if (1..=paging.max).contains(&limit) => limit,
-            _ => {
-                let allowed = format!("limit must be a whole number from 1 to {}", paging.max);
-                return Err(Refusal::bad_request(allowed).parameter("limit"));
-            }
-        },
-    };
-    let place = |parameter: &str| -> Result<Option<usize>, Refusal> {
-        let Some(cursor) = context.parameter(parameter).filter(|cursor| !parameter.is_empty() && !cursor.is_empty())
-        else {
-            return Ok(None);
-        };
-        // `startingAfter` and `endingBefore` are published as ids, so a plain id is understood too.
-        let plain = || {
-            let place = documents.iter().position(|document| text(document, "id") == cursor)?;
-            let next = usize::from(parameter == "startingAfter");
-            matches!(parameter, "startingAfter" | "endingBefore").then_some((String::new(), place + next))
-        };
-        let (id, place) = read(cursor)
-            .or_else(plain)
-            .ok_or_else(|| Refusal::bad_request("the page cursor is not one of ours").parameter(parameter))?;
-        // Items may have come and gone since: the anchor itself is better than its old place.
-        let found = documents.iter().position(|document| text(document, "id") == id && !id.is_empty());
-        Ok(Some(found.unwrap_or(place).min(documents.len())))
-    };
-    if !paging.prev.is_empty() && context.parameter(paging.next).is_some() && context.parameter(paging.prev).is_some() {
-        let detail = format!("{} cannot be combined with {}", paging.next, paging.prev);
-        return Err(Refusal::bad_request(detail).parameter(paging.next));
-    }
-    let range = if let Some(start) = place(paging.next)? {
-        start..documents.len().min(start + limit)
-    } else if let Some(end) = place(paging.prev)? {
-        end.saturating_sub(limit)..end
-    } else {
-        0..documents.len().min(limit)
-    };
-    Ok(Window { range })
+    shown: Vec<(usize, Document)>,
+    next: Option<String>,
+    prev: Option<String>,
 }
 
 impl Window {
-    fn links(&self, context: &Context<'_>, documents: &[Document], paging: Paging) -> Value {
+    fn open(context: &Context<'_>, documents: &impl Ordered, paging: Paging) -> Result<Self, Refusal> {
+        let limit = match context.parameter("limit") {
+            None => paging.default,
+            Some(limit) => match limit.parse::<usize>() {
+                Ok(limit) if (1..=paging.max).contains(&limit) => limit,
+                _ => {
+                    let allowed = format!("limit must be a whole number from 1 to {}", paging.max);
+                    return Err(Refusal::bad_request(allowed).parameter("limit"));
+                }
+            },
+        };
+        let both = || context.parameter(paging.next).is_some() && context.parameter(paging.prev).is_some();
+        if !paging.prev.is_empty() && both() {
+            let detail = format!("{} cannot be combined with {}", paging.next, paging.prev);
+            return Err(Refusal::bad_request(detail).parameter(paging.next));
+        }
+        let (start, limit) = match (place(context, documents, paging.next)?, place(context, documents, paging.prev)?) {
+            (Some(start), _) => (start, limit),
+            (None, Some(end)) => {
+                let earlier = documents.before(end, limit);
+                (earlier.first().map_or(end, |(place, _)| *place), earlier.len())
+            }
+            (None, None) => (0, limit),
+        };
+        let mut shown = documents.from(start, limit + 1);
+        let next = (shown.len() > limit).then(|| shown.pop()).flatten().map(|(place, anchor)| write(&anchor, place));
+        let first = shown.first().map_or_else(|| write(&Value::Null, start), |(place, anchor)| write(anchor, *place));
+        let prev = (!paging.prev.is_empty() && !documents.before(start, 1).is_empty()).then_some(first);
+        Ok(Self { shown, next, prev })
+    }
+
+    fn links(&self, context: &Context<'_>, paging: Paging) -> Value {
         let mut links = Map::new();
-        let query = |change: Option<(&str, String)>| {
+        let query = |change: Option<(&str, &str)>| {
             let mut query = url::form_urlencoded::Serializer::new(String::new());
             for (name, value) in &context.query {
                 if change.is_none() || (name != paging.next && name != paging.prev) {
@@ -148,7 +206,7 @@ impl Window {
                 }
             }
             if let Some((name, value)) = change {
-                query.append_pair(name, &value);
+                query.append_pair(name, value);
             }
             let query = query.finish();
             let mark = if query.is_empty() { "" } else { "?" };
@@ -157,18 +215,31 @@ impl Window {
         if paging.own {
             links.insert("self".to_owned(), query(None));
         }
-        if self.range.end < documents.len() {
-            let cursor = write(&documents[self.range.end], self.range.end);
-            links.insert("next".to_owned(), query(Some((paging.next, cursor))));
-        }
-        if self.range.start > 0 && !paging.prev.is_empty() {
-            let cursor = documents
-                .get(self.range.start)
-                .map_or_else(|| write(&Value::Null, self.range.start), |document| write(document, self.range.start));
-            links.insert("prev".to_owned(), query(Some((paging.prev, cursor))));
+        for (name, parameter, cursor) in [("next", paging.next, &self.next), ("prev", paging.prev, &self.prev)] {
+            if let Some(cursor) = cursor {
+                links.insert(name.to_owned(), query(Some((parameter, cursor))));
+            }
         }
         Value::Object(links)
     }
+}
+
+/// The place that a parameter of the query names; none when it is not given.
+fn place(context: &Context<'_>, documents: &impl Ordered, parameter: &str) -> Result<Option<usize>, Refusal> {
+    let given = context.parameter(parameter).filter(|cursor| !parameter.is_empty() && !cursor.is_empty());
+    let Some(cursor) = given else { return Ok(None) };
+    // `startingAfter` and `endingBefore` are published as ids, so a plain id is understood too.
+    let plain = || {
+        let place = documents.place_of(cursor)?;
+        let next = usize::from(parameter == "startingAfter");
+        matches!(parameter, "startingAfter" | "endingBefore").then_some((String::new(), place + next))
+    };
+    let (id, place) = read(cursor)
+        .or_else(plain)
+        .ok_or_else(|| Refusal::bad_request("the page cursor is not one of ours").parameter(parameter))?;
+    // Items may have come and gone since: the anchor itself is better than its old place.
+    let found = Some(id).filter(|id| !id.is_empty()).and_then(|id| documents.place_of(&id));
+    Ok(Some(found.unwrap_or(place)))
 }
 
 /// A cursor: opaque to clients, an anchor and its place to us.
