@@ -27,6 +27,11 @@ pub(super) fn letters(random: &Random, length: usize) -> String {
     drawn(random, length, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 }
 
+/// Letters of both cases and digits: an automation's execution token is 64 of them.
+pub(super) fn alphanumeric(random: &Random, length: usize) -> String {
+    drawn(random, length, b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+}
+
 /// Small letters and digits: a tenant's random host label is 15 of them.
 pub(super) fn label(random: &Random, length: usize) -> String {
     drawn(random, length, b"abcdefghijklmnopqrstuvwxyz0123456789")

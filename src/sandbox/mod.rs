@@ -52,6 +52,10 @@
 mod apps;
 mod archive;
 mod assignments;
+mod automation_connections;
+mod automation_connectors;
+mod automation_runs;
+mod automations;
 mod blobs;
 mod brands;
 mod collection;

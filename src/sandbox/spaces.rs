@@ -103,7 +103,12 @@ impl Caller {
     }
 
     pub(super) fn sees(&self, space: &Value) -> bool {
-        self.admin || self.owns(space) || self.roles.contains_key(text(space, "id"))
+        self.admin || self.has_role_in(space)
+    }
+
+    /// Whether it owns the space or was given a role in it.
+    pub(super) fn has_role_in(&self, space: &Value) -> bool {
+        self.owns(space) || self.roles.contains_key(text(space, "id"))
     }
 
     /// The owner has every role without an assignment.
