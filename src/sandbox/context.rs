@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::blobs::CONTENT;
 use super::collection::Collection;
 use super::dispatch::Sight;
+use super::events::{self, Event};
 use super::hosts::Place;
 use super::ids;
 use super::multipart::Part;
@@ -18,6 +19,7 @@ use super::refusal::Refusal;
 use super::state::{Document, SELF, Scope, State};
 use super::store::Change;
 use super::token::Grant;
+use crate::contract::Published;
 use crate::surroundings::Random;
 
 /// What a handler gives back: an answer, or a refusal that is put in its service's words.
@@ -96,6 +98,22 @@ impl<'r> Context<'r> {
         if let Some(earlier) = sight(&self.scope, user) {
             self.state = earlier;
         }
+    }
+
+    /// Adds what the audits will tell of the request, which found the state `before` and went well.
+    pub(super) fn leave_events(&mut self, before: &State, operation: &Published) {
+        let events = events::left(before, self, operation, &self.changes);
+        for change in events {
+            if let Change::Event { tenant, event, .. } = &change {
+                self.state.happened(tenant, event.clone());
+            }
+            self.changes.push(change);
+        }
+    }
+
+    /// What happened in the tenant, oldest first.
+    pub(super) fn trail(&self) -> imbl::Vector<Arc<Event>> {
+        self.state.trails().of(&self.tenant_id())
     }
 
     /// The state and what was changed in it.

@@ -99,11 +99,19 @@ pub(super) fn answer(
         now: clock.now(),
         random,
     };
+    let before = state.clone();
     let mut context = Context::new(asked, state);
     let mut violations = Vec::new();
     let handled = handle(request.method(), &mut context, sight, &mut violations);
     let (answer, kept) = match handled {
-        Ok(answer) => (answer, true),
+        Ok(answer) => {
+            if may_write(request.method())
+                && let Some((operation, _)) = published::find(request.method(), uri.path())
+            {
+                context.leave_events(&before, operation);
+            }
+            (answer, true)
+        }
         Err(refusal) => {
             let trace = ids::hex(random, 32);
             (Answer::json(refusal.status(), &refusal.body(Shape::of(uri.path()), &trace)), false)

@@ -52,6 +52,7 @@
 mod apps;
 mod archive;
 mod assignments;
+mod audits;
 mod automation_connections;
 mod automation_connectors;
 mod automation_runs;
@@ -64,6 +65,7 @@ mod context;
 mod csp_origins;
 mod dispatch;
 mod encryption;
+mod events;
 mod exchange;
 mod fault_file;
 mod faults;

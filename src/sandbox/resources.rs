@@ -2,10 +2,10 @@
 
 use super::context::{Context, Handled};
 use super::{
-    apps, assignments, automation_connections, automation_connectors, automation_runs, automations, brands, console,
-    csp_origins, encryption, groups, identity_providers, ip_policies, item_collections, items, licenses, login, oauth,
-    oauth_clients, packages, reloads, roles, shares, spaces, temp_contents, tenant_documents, tenants, users,
-    web_integrations,
+    apps, assignments, audits, automation_connections, automation_connectors, automation_runs, automations, brands,
+    console, csp_origins, encryption, groups, identity_providers, ip_policies, item_collections, items, licenses,
+    login, oauth, oauth_clients, packages, reloads, roles, shares, spaces, temp_contents, tenant_documents, tenants,
+    users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -50,6 +50,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     automation_runs::RESOURCE,
     automation_connections::RESOURCE,
     automation_connectors::RESOURCE,
+    audits::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.

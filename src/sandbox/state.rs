@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::blobs::{self, Blobs};
 use super::collection::Collection;
+use super::events::{Event, Trails};
 
 /// One stored document, shared between the states that hold it.
 pub type Document = Arc<Value>;
@@ -61,6 +62,8 @@ pub struct NotAState(String);
 pub struct State {
     collections: OrdMap<(Scope, Arc<str>), Collection>,
     blobs: Blobs,
+    /// What happened, beside what there is: no part of a difference.
+    trails: Trails,
 }
 
 /// The version of the JSON form.
@@ -108,6 +111,16 @@ impl State {
         gone
     }
 
+    /// What happened in the tenants.
+    pub(super) fn trails(&self) -> &Trails {
+        &self.trails
+    }
+
+    /// Notes what happened in a tenant.
+    pub(super) fn happened(&mut self, tenant: &Arc<str>, event: Arc<Event>) {
+        self.trails.add(tenant, event);
+    }
+
     /// The content of this name: the SHA-256 of its bytes in hexadecimal digits.
     #[must_use]
     pub fn blob(&self, name: &str) -> Option<Bytes> {
@@ -151,7 +164,7 @@ impl State {
     }
 
     /// The state as JSON: `{"format", "organization": {collection: [{"id", "document"}]}, "tenants": {id: {...}}}`, and
-    /// `"blobs": {name: base64}` when there is content.
+    /// `"blobs": {name: base64}` when there is content, `"audits": {id: [event]}` when something happened.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut organization = Map::new();
@@ -173,6 +186,14 @@ impl State {
             self.blobs.iter().map(|(name, bytes)| (name.to_string(), json!(STANDARD.encode(bytes)))).collect();
         if !blobs.is_empty() {
             json["blobs"] = Value::Object(blobs);
+        }
+        let audits: Map<String, Value> = self
+            .trails
+            .iter()
+            .map(|(tenant, trail)| (tenant.to_string(), trail.iter().map(|event| event.to_json()).collect()))
+            .collect();
+        if !audits.is_empty() {
+            json["audits"] = Value::Object(audits);
         }
         json
     }
@@ -199,6 +220,13 @@ impl State {
         let tenants = value.get("tenants").and_then(Value::as_object).ok_or_else(|| wrong("it has no `tenants`"))?;
         for (id, collections) in tenants {
             state.read_collections(&Scope::tenant(id), collections)?;
+        }
+        for (tenant, events) in value.get("audits").and_then(Value::as_object).into_iter().flatten() {
+            let tenant: Arc<str> = tenant.as_str().into();
+            for event in events.as_array().into_iter().flatten() {
+                let event = Event::from_json(event).ok_or_else(|| NotAState(format!("not an event: {event}")))?;
+                state.happened(&tenant, Arc::new(event));
+            }
         }
         Ok(state)
     }

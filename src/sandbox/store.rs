@@ -8,6 +8,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, ErrorCode, params};
 use serde_json::Value;
 
+use super::events::Event;
 use super::state::{Document, Scope, State};
 
 /// `tsbx`: tells our files from other databases.
@@ -80,6 +81,8 @@ pub(super) enum Change {
     },
     /// Content, by its name. What no document names any more is struck out when the file is opened next.
     Blob(Arc<str>, Bytes),
+    /// Something that happened in a tenant; what happened before the event with the number `first` is forgotten.
+    Event { tenant: Arc<str>, event: Arc<Event>, first: u64 },
 }
 
 /// The open file.
@@ -172,7 +175,12 @@ impl Store {
 
     /// Adds what files of earlier versions lack; the documents are read as before, so the format stays.
     fn extend(&mut self) -> rusqlite::Result<()> {
-        self.connection.execute_batch("CREATE TABLE IF NOT EXISTS blobs (name TEXT PRIMARY KEY, bytes BLOB NOT NULL)")
+        self.connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS blobs (name TEXT PRIMARY KEY, bytes BLOB NOT NULL);
+             CREATE TABLE IF NOT EXISTS audits (
+                 tenant TEXT NOT NULL, number INTEGER NOT NULL, event TEXT NOT NULL, PRIMARY KEY (tenant, number)
+             ) WITHOUT ROWID;",
+        )
     }
 
     /// Strikes contents out.
@@ -214,7 +222,25 @@ impl Store {
             let scope = if scope.is_empty() { Scope::Organization } else { Scope::tenant(&scope) };
             state.place(&scope, &collection, place, &id, Arc::new(document));
         }
+        self.read_audits(&mut state, path)?;
         Ok(state)
+    }
+
+    fn read_audits(&self, state: &mut State, path: &Path) -> Result<(), OpenError> {
+        let failed = |error: rusqlite::Error| explain(path, &error);
+        let mut statement =
+            self.connection.prepare("SELECT tenant, event FROM audits ORDER BY tenant, number").map_err(failed)?;
+        let mut rows = statement.query([]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let (tenant, event): (String, String) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+            let event = serde_json::from_str(&event).ok().and_then(|event| Event::from_json(&event));
+            let Some(event) = event else {
+                let reason = format!("an event of tenant `{tenant}` is none");
+                return Err(OpenError::Corrupt { path: path.to_owned(), reason });
+            };
+            state.happened(&tenant.into(), Arc::new(event));
+        }
+        Ok(())
     }
 
     /// Writes changes down; they are on the disk when this returns.
@@ -228,6 +254,9 @@ impl Store {
             let mut strike =
                 transaction.prepare_cached("DELETE FROM documents WHERE scope = ?1 AND collection = ?2 AND id = ?3")?;
             let mut keep = transaction.prepare_cached("INSERT OR IGNORE INTO blobs (name, bytes) VALUES (?1, ?2)")?;
+            let mut tell = transaction
+                .prepare_cached("INSERT OR REPLACE INTO audits (tenant, number, event) VALUES (?1, ?2, ?3)")?;
+            let mut forget = transaction.prepare_cached("DELETE FROM audits WHERE tenant = ?1 AND number < ?2")?;
             for change in changes {
                 match change {
                     Change::Document { scope, collection, id, now } => {
@@ -244,6 +273,13 @@ impl Store {
                         }
                     }
                     Change::Blob(name, bytes) => keep.execute(params![&**name, &**bytes])?,
+                    Change::Event { tenant, event, first } => {
+                        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+                        if *first > 1 {
+                            forget.execute(params![&**tenant, number(*first)])?;
+                        }
+                        tell.execute(params![&**tenant, number(event.number), event.to_json().to_string()])?
+                    }
                 };
             }
         }

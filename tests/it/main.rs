@@ -52,6 +52,7 @@ mod render;
 mod replay;
 mod resume;
 mod sandbox_apps;
+mod sandbox_audits;
 mod sandbox_automations;
 mod sandbox_brands;
 mod sandbox_collections;
