@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::blobs::CONTENT;
 use super::context::{Answer, Context, Handled, text};
 use super::items;
+use super::quotas;
 use super::refusal::Refusal;
 use super::resources::Resource;
 use super::spaces::{Caller, MISSING};
@@ -239,6 +240,7 @@ fn import(context: &mut Context<'_>) -> Handled {
         }
     }
     app[SIZE] = json!(bytes.len());
+    quotas::import(context)?;
     let held = context.keep(bytes);
     app[CONTENT] = json!(&*held);
     // With NoData a new app has none.

@@ -18,7 +18,13 @@ use super::token::{self, Grant};
 use super::{ids, oauth_clients, users};
 
 pub(super) const RESOURCE: Resource = Resource {
-    routes: &[("requestOauthToken", request_token), ("revokeOauthToken", revoke), ("getOauthServerMetadata", metadata)],
+    routes: &[
+        ("requestOauthToken", request_token),
+        ("requestAnonymousEmbedToken", anonymous_token),
+        ("revokeOauthToken", revoke),
+        ("authorizeOauthClient", authorize),
+        ("getOauthServerMetadata", metadata),
+    ],
     seed: None,
 };
 
@@ -105,6 +111,11 @@ fn request_token(context: &mut Context<'_>) -> Handled {
         _ if matches!(context.place, Place::Tenant(_)) => Some(users::bot(context, &id)?),
         _ => None,
     };
+    Ok(issued(context, id, user, scope))
+}
+
+/// The answer that holds a token.
+fn issued(context: &Context<'_>, id: String, user: Option<String>, scope: String) -> Answer {
     let kind = if *context.place == Place::Console { "Bearer" } else { "bearer" };
     let exp = context.now.as_second() + token::LIFE_SECONDS;
     let grant = Grant { host: context.host.to_owned(), client: id, user, scope: scope.clone(), exp };
@@ -116,7 +127,46 @@ fn request_token(context: &mut Context<'_>) -> Handled {
         "expires_in": token::LIFE_SECONDS,
         "scope": scope,
     });
-    Ok(Answer::ok(&body).with(header::CACHE_CONTROL, "no-store").with(HeaderName::from_static("pragma"), "no-cache"))
+    Answer::ok(&body).with(header::CACHE_CONTROL, "no-store").with(HeaderName::from_static("pragma"), "no-cache")
+}
+
+/// A token for whoever looks at something embedded. It acts as nobody; what its `eac` gives access to is not simulated.
+fn anonymous_token(context: &mut Context<'_>) -> Handled {
+    let id = text(&context.body, "client_id").to_owned();
+    let client = context.get("oauthClients", &id).filter(|client| text(client, "appType") == "anonymous-embed");
+    let client = client.ok_or_else(|| Refusal::unauthorized("the client is none for anonymous embedding"))?;
+    let scopes = Client::Own(client).scopes(context.place).join(" ");
+    Ok(issued(context, id, None, scopes))
+}
+
+/// Where a person would log in and consent: the tenant's login page, which nobody sees here. So whoever must not be asked
+/// learns that somebody would have to log in.
+fn authorize(context: &mut Context<'_>) -> Handled {
+    let given = |name: &str| context.parameter(name).unwrap_or_default();
+    let client = context.get("oauthClients", given("client_id")).ok_or_else(|| malformed("there is no such client"))?;
+    let redirect = given("redirect_uri");
+    if !oauth_clients::has(&client, "redirectUris", redirect) {
+        return Err(malformed("redirect_uri is none of the client's"));
+    }
+    if given("code_challenge_method") != "S256" || given("state").is_empty() {
+        return Err(malformed("state and code_challenge_method=S256 are needed"));
+    }
+    let back = |error: &str| {
+        let mut link = url::Url::parse(redirect).map_err(|_| malformed("redirect_uri is no address"))?;
+        link.query_pairs_mut().append_pair("error", error).append_pair("state", given("state"));
+        Ok(Answer::redirect(StatusCode::FOUND, link.as_str()))
+    };
+    let held = Client::Own(client.clone()).scopes(context.place);
+    let wish = given("scope");
+    if given("response_type") != "code" {
+        back("unsupported_response_type")
+    } else if wish.split([' ', ',']).any(|wish| wish != "offline_access" && !held.iter().any(|scope| scope == wish)) {
+        back("invalid_scope")
+    } else if given("prompt") == "none" {
+        back("login_required")
+    } else {
+        Ok(Answer::redirect(StatusCode::FOUND, &context.link("/login")))
+    }
 }
 
 /// What is granted: a wish can only narrow what the client has.

@@ -15,7 +15,7 @@ pub(super) fn find(method: &Method, path: &str) -> Option<(&'static Published, P
 }
 
 /// Operations whose requests have more forms than the contract can say; their handlers check them.
-const UNCHECKED: &[&str] = &["requestOauthToken", "exchangeJwtForSession"];
+const UNCHECKED: &[&str] = &["requestOauthToken", "authorizeOauthClient", "exchangeJwtForSession"];
 
 /// The body of a request, read as its operation takes it.
 #[derive(Clone, Debug, Default)]

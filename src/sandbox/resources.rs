@@ -4,8 +4,8 @@ use super::context::{Context, Handled};
 use super::{
     apps, assignments, audits, automation_connections, automation_connectors, automation_runs, automations, brands,
     console, csp_origins, encryption, groups, identity_providers, ip_policies, item_collections, items, licenses,
-    login, oauth, oauth_clients, packages, reloads, roles, shares, spaces, temp_contents, tenant_documents, tenants,
-    users, web_integrations,
+    login, oauth, oauth_clients, packages, quotas, reloads, roles, shares, spaces, temp_contents, tenant_documents,
+    tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -51,6 +51,7 @@ pub(super) const RESOURCES: &[Resource] = &[
     automation_connections::RESOURCE,
     automation_connectors::RESOURCE,
     audits::RESOURCE,
+    quotas::RESOURCE,
 ];
 
 /// The handler of an operation; none when it is not simulated.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::faults::Faults;
+use super::quotas::Edition;
 use super::state::{SELF, Scope, State};
 use crate::surroundings::{Clock, Random, SystemClock};
 
@@ -35,6 +36,8 @@ pub struct Settings {
     pub seats: Option<BTreeMap<String, i64>>,
     /// How many tenants the licence allows.
     pub tenant_quota: Option<usize>,
+    /// The subscription's edition.
+    pub edition: Option<Edition>,
     /// What goes wrong with requests; nothing when there is none.
     pub faults: Option<Arc<dyn Faults>>,
 }
@@ -49,6 +52,7 @@ impl Default for Settings {
             license_key: None,
             seats: None,
             tenant_quota: None,
+            edition: None,
             faults: None,
         }
     }
@@ -104,6 +108,9 @@ pub(super) fn found(state: &State, settings: &Settings) -> Value {
     if let Some(quota) = settings.tenant_quota {
         document["tenantQuota"] = json!(quota);
     }
+    if let Some(edition) = settings.edition {
+        document["edition"] = json!(edition.name());
+    }
     document
 }
 
@@ -121,6 +128,7 @@ fn fresh(settings: &Settings) -> Value {
         "tokenKey": super::ids::hex(random, 64),
         "seats": seats,
         "tenantQuota": TENANTS,
+        "edition": Edition::default().name(),
         "created": super::ids::timestamp(now),
         "startsAt": super::ids::timestamp(now),
         "endsAt": super::ids::timestamp(now + jiff::SignedDuration::from_hours(24 * TERM_DAYS)),

@@ -67,6 +67,7 @@ mod sandbox_login;
 mod sandbox_oauth;
 mod sandbox_oauth_clients;
 mod sandbox_odd;
+mod sandbox_quotas;
 mod sandbox_reloads;
 mod sandbox_roles;
 mod sandbox_server;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -189,4 +190,54 @@ fn a_trusted_client_acts_as_a_user_that_exists() {
     }
     let nonsense = json!({"token": "none of ours"}).to_string();
     assert_eq!(cloud.send(&Method::POST, &host, "/oauth/revoke", &[JSON], nonsense.into()).status, 200);
+}
+
+#[test]
+fn authorization_leads_to_the_login_or_back_with_an_error() {
+    let cloud = Cloud::new();
+    let host = cloud.tenant_host();
+    let client = json!({
+        "appType": "spa", "clientName": "portal", "redirectUris": ["https://portal.example/back"],
+        "allowedScopes": ["user_default"],
+    });
+    let client = cloud.post(&host, "/api/v1/oauth-clients", client).expect(StatusCode::CREATED);
+    let id = client["clientId"].as_str().unwrap();
+    let ask = |id: &str, kind: &str, more: &str| {
+        let path = format!(
+            "/oauth/authorize?client_id={id}&response_type={kind}&scope=user_default&state=s1&code_challenge_method=S256{more}"
+        );
+        cloud.send(&Method::GET, &host, &path, &[], Bytes::new())
+    };
+    let back = "&redirect_uri=https://portal.example/back";
+    assert_eq!(ask(id, "code", back).header("location"), format!("https://{host}/login"));
+    let silent = ask(id, "code", &format!("{back}&prompt=none"));
+    assert_eq!(
+        (silent.status, silent.header("location")),
+        (302, "https://portal.example/back?error=login_required&state=s1")
+    );
+    let implicit = ask(id, "token", back);
+    assert_eq!(implicit.header("location"), "https://portal.example/back?error=unsupported_response_type&state=s1");
+    assert_eq!(ask("nobody", "code", back).status, 400);
+    let bare = format!("/oauth/authorize?client_id={id}{back}");
+    assert_eq!(cloud.send(&Method::GET, &host, &bare, &[], Bytes::new()).status, 400);
+    assert_eq!(ask(id, "code", "&redirect_uri=https://elsewhere.example/").status, 400);
+}
+
+#[test]
+fn a_client_for_anonymous_embedding_reads_as_nobody() {
+    let cloud = Cloud::new();
+    let host = cloud.tenant_host();
+    let client = json!({"appType": "anonymous-embed", "clientName": "page", "allowedScopes": ["user_default"]});
+    let client = cloud.post(&host, "/api/v1/oauth-clients", client).expect(StatusCode::CREATED);
+    let token = |id: &str| {
+        let body = json!({"eac": "x", "client_id": id, "grant_type": "urn:qlik:oauth:anonymous-embed"}).to_string();
+        let headers = [("content-type", "application/json")];
+        cloud.send(&Method::POST, &host, "/oauth/token/anonymous-embed", &headers, body.into())
+    };
+    let token = token(client["clientId"].as_str().unwrap()).expect(StatusCode::OK);
+    let bearer = format!("Bearer {}", token["access_token"].as_str().unwrap());
+    let headers = [("authorization", &*bearer), ("content-type", "application/json")];
+    cloud.send(&Method::GET, &host, "/api/v1/spaces", &headers, Bytes::new()).expect(StatusCode::OK);
+    let body = json!({"name": "Mine", "type": "shared"}).to_string();
+    cloud.send(&Method::POST, &host, "/api/v1/spaces", &headers, body.into()).expect(StatusCode::FORBIDDEN);
 }
