@@ -250,6 +250,9 @@ pub(crate) struct SandboxArguments {
     /// What goes wrong: a TOML file of faults, by a list and by chance (docs/sandbox.md)
     #[arg(long, value_name = "FILE")]
     pub(crate) faults: Option<PathBuf>,
+    /// The organizations there are, with their licences and clients: a TOML file (docs/sandbox.md)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["client_id", "client_secret", "license_key"])]
+    pub(crate) estate: Option<PathBuf>,
     /// The OAuth client's id; by default the state's, else a new one
     #[arg(long, value_name = "TEXT", env = "TENANTRY_SANDBOX_CLIENT_ID", hide_env_values = true)]
     pub(crate) client_id: Option<String>,

@@ -1,11 +1,12 @@
 //! `tenantry sandbox`: a simulated Qlik Cloud over HTTP.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::json;
-use tenantry::sandbox::{FaultFile, Faults};
+use serde_json::{Value, json};
+use tenantry::sandbox::{Client, Estate, FaultFile, Faults, Reach};
 use tenantry::{Sandbox, SandboxError, SandboxSettings};
 use tokio::net::TcpListener;
 
@@ -23,7 +24,12 @@ pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &Sand
         Ok(faults) => faults,
         Err(trouble) => return fail(console, common, &trouble),
     };
+    let estate = match arguments.estate.as_deref().map(estate).transpose() {
+        Ok(estate) => estate,
+        Err(trouble) => return fail(console, common, &trouble),
+    };
     let settings = SandboxSettings {
+        estate,
         client_id: arguments.client_id.clone(),
         client_secret: arguments.client_secret.clone(),
         license_key: arguments.license_key.clone(),
@@ -61,7 +67,10 @@ pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &Sand
             "client_id": credentials.client_id,
             "client_secret": credentials.client_secret,
             "license_key": credentials.license_key,
+            "organizations": organizations(&sandbox),
         }));
+    } else if !common.quiet && arguments.estate.is_some() {
+        welcome_estate(console, &sandbox, &url(address));
     } else if !common.quiet {
         welcome(console, &sandbox, &url(address));
     }
@@ -84,6 +93,28 @@ fn faults(path: &Path) -> Result<Arc<dyn Faults>, Trouble> {
     let file =
         FaultFile::parse(&text).map_err(|error| Trouble::new(format!("{shown}: {}", error.to_string().trim())))?;
     Ok(Arc::new(file))
+}
+
+fn estate(path: &Path) -> Result<Estate, Trouble> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| Trouble::new(format!("cannot read {shown}: {error}")))?;
+    Estate::parse(&text).map_err(|error| Trouble::new(format!("{shown}: {}", error.to_string().trim())))
+}
+
+/// Where a client acts, in one word.
+fn reach(client: &Client) -> &'static str {
+    match client.reach {
+        Reach::Everywhere => "everywhere",
+        Reach::Region(region) => region,
+        Reach::Console => "console",
+    }
+}
+
+fn organizations(sandbox: &Sandbox) -> Vec<Value> {
+    let client =
+        |client: &Client| json!({"client_id": client.id, "client_secret": client.secret, "acts": reach(client)});
+    let organization = |(name, key, clients): (String, String, Vec<Client>)| json!({"name": name, "license_key": key, "clients": clients.iter().map(client).collect::<Vec<_>>()});
+    sandbox.organizations().into_iter().map(organization).collect()
 }
 
 fn unusable(error: &SandboxError) -> Trouble {
@@ -139,4 +170,18 @@ fn welcome(console: &Console, sandbox: &Sandbox, url: &str) {
         get_token = head("A token for creating tenants:"),
         use_it = head("As a target in tenantry.toml:"),
     ));
+}
+
+fn welcome_estate(console: &Console, sandbox: &Sandbox, url: &str) {
+    let style = console.out();
+    let mut text =
+        format!("{} {url}   (Ctrl-C ends it)\n", style.paint(Paint::Bold, "a simulated Qlik Cloud listens on"));
+    for (name, key, clients) in sandbox.organizations() {
+        let name = if name.is_empty() { "an organization without a name" } else { &*name };
+        let _ = write!(text, "\n{}\n  license_key  {key}\n", style.paint(Paint::Bold, name));
+        for client in clients {
+            let _ = writeln!(text, "  {:<11}  {}  {}", reach(&client), client.id, client.secret);
+        }
+    }
+    console.data(&text);
 }

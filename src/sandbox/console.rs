@@ -6,7 +6,6 @@ use super::context::{Context, Handled, text};
 use super::hosts::{self, PURGE};
 use super::paging::{Paging, page_of};
 use super::resources::Resource;
-use super::state::Scope;
 
 pub(super) const RESOURCE: Resource = Resource { routes: &[("listOrganizationTenants", list)], seed: None };
 
@@ -15,7 +14,7 @@ const COUNTRIES: [(&str, &str); 7] =
     [("us", "US"), ("eu", "IE"), ("uk", "GB"), ("de", "DE"), ("jp", "JP"), ("ap", "AU"), ("sg", "SG")];
 
 fn list(context: &mut Context<'_>) -> Handled {
-    let tenants = context.collection_in(&Scope::Organization, "tenants");
+    let tenants = context.collection_in(&context.home(), "tenants");
     page_of(context, &tenants, Paging::forward("offset", 20, 100), shown)
 }
 

@@ -51,11 +51,15 @@ pub(super) struct Context<'r> {
     state: State,
     changes: Vec<Change>,
     scope: Scope,
+    /// The organization that the request is for.
+    home: Scope,
 }
 
 /// What comes with a request, for [`Context::new`].
 pub(super) struct Asked<'r> {
     pub(super) place: &'r Place,
+    /// The organization whose tenant the place is; the first one elsewhere.
+    pub(super) home: Scope,
     pub(super) host: &'r str,
     pub(super) base: &'r str,
     pub(super) path: &'r str,
@@ -89,6 +93,7 @@ impl<'r> Context<'r> {
             state,
             changes: Vec::new(),
             scope,
+            home: asked.home,
         }
     }
 
@@ -152,7 +157,7 @@ impl<'r> Context<'r> {
     pub(super) fn tenant_id(&self) -> String {
         match &self.scope {
             Scope::Tenant(id) => id.to_string(),
-            Scope::Organization => String::new(),
+            Scope::Organization | Scope::Another(_) => String::new(),
         }
     }
 
@@ -240,9 +245,29 @@ impl<'r> Context<'r> {
         done
     }
 
+    /// The organization that the request is for: its collections are reached by it.
+    pub(super) fn home(&self) -> Scope {
+        self.home.clone()
+    }
+
+    /// Says which organization it is, once its client is known.
+    pub(super) fn is_of(&mut self, home: Scope) {
+        self.home = home;
+    }
+
+    /// The organizations it may be for: a tenant's own, else any, each with its document.
+    pub(super) fn homes(&self) -> Vec<(Scope, Document)> {
+        let homes = match self.place {
+            Place::Tenant(_) => vec![self.home()],
+            _ => self.state.organizations(),
+        };
+        let with_document = |home: Scope| Some((home.clone(), self.state.get(&home, "organization", SELF)?));
+        homes.into_iter().filter_map(with_document).collect()
+    }
+
     /// The organization's own document.
     pub(super) fn organization(&self) -> Document {
-        self.state.get(&Scope::Organization, "organization", SELF).unwrap_or_default()
+        self.state.get(&self.home, "organization", SELF).unwrap_or_default()
     }
 
     /// The state as it is at this point, for look-ups across tenants.

@@ -9,7 +9,7 @@ use super::hosts::{self, Place};
 use super::refusal::{Refusal, Shape};
 use super::state::{Scope, State};
 use super::store::Change;
-use super::{ids, oauth, published, resources, token};
+use super::{estate, ids, oauth, published, resources, scopes, token};
 use crate::contract::{Published, Role};
 use crate::operation::Effect;
 use crate::surroundings::{Clock, Random};
@@ -86,10 +86,11 @@ pub(super) fn answer(
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
     let base = request.extensions().get::<Base>().map_or_else(|| format!("https://{host}"), |base| base.0.clone());
     let base = base.trim_end_matches('/');
-    let place = hosts::find(&state, &host, clock.now());
+    let (place, home) = hosts::find(&state, &host, clock.now());
     let query = url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
     let asked = Asked {
         place: &place,
+        home,
         host: &host,
         base,
         path: uri.path(),
@@ -161,7 +162,9 @@ fn handle(method: &Method, context: &mut Context<'_>, sight: Sight<'_>, violatio
         return Err(Refusal::new(StatusCode::NOT_FOUND, "HTTP-404", "Not found"));
     };
     if wants_token(operation) {
-        context.grant = Some(granted(method, context)?);
+        let (grant, home) = granted(method, operation, context)?;
+        context.grant = Some(grant);
+        context.is_of(home);
     }
     let Some(handler) = resources::handler(operation.id) else {
         violated(operation.id, "the operation is not simulated".to_owned());
@@ -184,8 +187,8 @@ fn handle(method: &Method, context: &mut Context<'_>, sight: Sight<'_>, violatio
     handler(context)
 }
 
-/// What the request's token or session grants, when it is good on this host.
-fn granted(method: &Method, context: &Context<'_>) -> Result<token::Grant, Refusal> {
+/// What the request's token or session grants, when it is good on this host, and the organization whose it is.
+fn granted(method: &Method, operation: &Published, context: &Context<'_>) -> Result<(token::Grant, Scope), Refusal> {
     let bearer = context
         .header("authorization")
         .and_then(|value| value.split_once(' '))
@@ -197,26 +200,30 @@ fn granted(method: &Method, context: &Context<'_>) -> Result<token::Grant, Refus
         (None, Some((signed, signature))) => (format!("{signed}.{signature}"), true),
         (None, None) => return Err(Refusal::unauthorized("no bearer token")),
     };
-    let organization = context.organization();
-    let grant = token::read(text(&organization, "tokenKey"), &token, context.now)
-        .filter(|grant| grant.host == context.host)
-        .ok_or_else(|| Refusal::unauthorized("the token is not valid on this host, or no longer"))?;
-    let regional = grant.client == text(&organization, "clientId");
+    let found = context.homes().into_iter().find_map(|(home, organization)| {
+        let grant = token::read(text(&organization, "tokenKey"), &token, context.now)?;
+        (grant.host == context.host).then_some((grant, home, organization))
+    });
+    let (grant, home, organization) =
+        found.ok_or_else(|| Refusal::unauthorized("the token is not valid on this host, or no longer"))?;
+    let regional = !by_session && estate::clients(&organization).iter().any(|client| client.id == grant.client);
     let own = !regional && context.get("oauthClients", &grant.client).is_some();
     let known = if by_session { grant.client.is_empty() } else { regional || own };
     let user = grant.user.as_ref().map(|user| context.get("users", user));
     if !known || matches!(user, Some(None)) || oauth::is_revoked(context, &token) {
         return Err(Refusal::unauthorized("the token's client or user is gone"));
     }
+    scopes::check(operation, &grant.scope)?;
     // What a user may do by its roles, and a token by most scopes, is not simulated: a session, a client that acts as a
-    // user, and one without the scope of an administrator only read.
+    // user, and one without the scope of an administrator or of the resource only read.
     let acts_as_itself = user.flatten().is_some_and(|user| text(&user, "clientId") == grant.client);
-    let administers = acts_as_itself && grant.scope.split(' ').any(|scope| scope == "admin_classic");
-    if may_write(method) && (by_session || (own && !administers)) {
+    let writes = acts_as_itself && scopes::may_write(operation, &grant.scope);
+    let in_tenant = matches!(context.place, Place::Tenant(_));
+    if may_write(method) && in_tenant && (by_session || !writes) {
         let what = if by_session { "a session" } else { "this token" };
         return Err(Refusal::forbidden(&format!("{what} in the sandbox can only read")));
     }
-    Ok(grant)
+    Ok((grant, home))
 }
 
 /// The value of a cookie the client sent.

@@ -246,8 +246,8 @@ pub(super) fn left(before: &State, context: &Context<'_>, operation: &Published,
             Scope::Tenant(tenant) if **tenant == *here => &**tenant,
             // What a new tenant begins with was not written by anybody.
             Scope::Tenant(_) => continue,
-            Scope::Organization if kind.collection == "tenants" => id,
-            Scope::Organization => &*here,
+            _ if kind.collection == "tenants" => id,
+            _ => &*here,
         };
         let (was, is) = (before.get(scope, collection, id), context.get_in(scope, collection, id));
         let end = match (&was, &is) {

@@ -42,23 +42,34 @@ pub(super) enum Place {
     Nowhere,
 }
 
-/// What answers on the host of this name.
-pub(super) fn find(state: &State, host: &str, now: Timestamp) -> Place {
+/// What answers on the host of this name, and the organization whose tenant it is; the first one elsewhere.
+pub(super) fn find(state: &State, host: &str, now: Timestamp) -> (Place, Scope) {
     if host == CONSOLE {
-        return Place::Console;
+        return (Place::Console, Scope::Organization);
     }
     if let Some((label, region)) = split(host)
         && label == "register"
     {
-        return Place::Register { region };
+        return (Place::Register { region }, Scope::Organization);
     }
-    tenant(state, host, now).map_or(Place::Nowhere, Place::Tenant)
+    match tenant_with_home(state, host, now) {
+        Some((home, tenant)) => (Place::Tenant(tenant), home),
+        None => (Place::Nowhere, Scope::Organization),
+    }
 }
 
 /// The tenant that has this host name or alias.
 pub(super) fn tenant(state: &State, host: &str, now: Timestamp) -> Option<Document> {
-    let tenants = state.collection(&Scope::Organization, "tenants");
-    tenants.find("hostnames", host).into_iter().find(|tenant| !is_purged(tenant, now))
+    tenant_with_home(state, host, now).map(|(_, tenant)| tenant)
+}
+
+/// The same, with the organization it is of.
+pub(super) fn tenant_with_home(state: &State, host: &str, now: Timestamp) -> Option<(Scope, Document)> {
+    state.organizations().into_iter().find_map(|home| {
+        let tenants = state.collection(&home, "tenants");
+        let tenant = tenants.find("hostnames", host).into_iter().find(|tenant| !is_purged(tenant, now))?;
+        Some((home, tenant))
+    })
 }
 
 /// Where the day of a deactivated tenant's end is kept.

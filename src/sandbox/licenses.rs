@@ -8,7 +8,7 @@ use super::filter::{Fields, Filter};
 use super::paging::{self, Paging, page_as};
 use super::refusal::Refusal;
 use super::resources::Resource;
-use super::state::{Document, Scope};
+use super::state::Document;
 
 pub(super) const RESOURCE: Resource = Resource {
     routes: &[
@@ -33,7 +33,7 @@ fn units(context: &Context<'_>, kind: &str) -> Option<i64> {
 }
 
 fn used(context: &Context<'_>, kind: &str) -> i64 {
-    let used = context.collection_in(&Scope::Organization, "seats").count("type", kind);
+    let used = context.collection_in(&context.home(), "seats").count("type", kind);
     i64::try_from(used).unwrap_or(i64::MAX)
 }
 
@@ -95,7 +95,7 @@ fn change_settings(context: &mut Context<'_>) -> Handled {
 const FIELDS: Fields = Fields { eq: &["subject", "type"], co: &["subject"] };
 
 fn list(context: &mut Context<'_>) -> Handled {
-    let mut seats = context.collection_in(&Scope::Organization, "seats").documents();
+    let mut seats = context.collection_in(&context.home(), "seats").documents();
     if let Some(filter) = context.parameter("filter") {
         seats = Filter::parse(filter, FIELDS)?.apply(seats);
     }
@@ -121,7 +121,7 @@ fn consumption(context: &mut Context<'_>) -> Handled {
 
 /// The seats of a subject.
 fn seats(context: &Context<'_>, subject: &str) -> Vec<Document> {
-    let mut seats = context.collection_in(&Scope::Organization, "seats").find("subject", subject);
+    let mut seats = context.collection_in(&context.home(), "seats").find("subject", subject);
     seats.retain(|seat| text(seat, "subject") == subject);
     seats
 }
@@ -133,7 +133,7 @@ fn key(kind: &str, subject: &str) -> String {
 fn seat(context: &mut Context<'_>, kind: &str, subject: &str) {
     let id = key(kind, subject);
     let seat = json!({"id": id, "subject": subject, "type": kind, "excess": false, "created": context.timestamp()});
-    context.put_in(&Scope::Organization, "seats", &id, seat);
+    context.put_in(&context.home(), "seats", &id, seat);
 }
 
 /// Whether a seat of a kind is free.
@@ -251,7 +251,7 @@ fn update(context: &mut Context<'_>) -> Handled {
         if wish != was && !free(context, wish) {
             return Err(Wrong::full());
         }
-        context.remove_in(&Scope::Organization, "seats", &key(was, from));
+        context.remove_in(&context.home(), "seats", &key(was, from));
         seat(context, wish, subject);
         Ok(if from == subject { StatusCode::OK } else { StatusCode::CREATED })
     })
@@ -260,7 +260,7 @@ fn update(context: &mut Context<'_>) -> Handled {
 fn delete(context: &mut Context<'_>) -> Handled {
     each(context, "delete", |context, item| {
         let (subject, kind) = (subject(item)?, text(item, "type"));
-        let gone = context.remove_in(&Scope::Organization, "seats", &key(kind, subject));
+        let gone = context.remove_in(&context.home(), "seats", &key(kind, subject));
         gone.map(|_| StatusCode::OK).ok_or_else(Wrong::missing)
     })
 }

@@ -45,7 +45,7 @@
 //!   key's `kid`), `settings` (one document per service: `licenses`, `groups` with `autoCreateGroups`).
 //! - Archives and the like stay out of the documents: `context.keep(bytes)` gives their name, the document holds it in
 //!   the field `blobs::CONTENT` (which is not shown), `context.content(&document)` gives the bytes back.
-//! - Documents of the organization (tenants, seats) are reached with `Scope::Organization` and `*_in`.
+//! - Documents of the organization a request is for (tenants, seats) are reached with `context.home()` and `*_in`.
 
 #![allow(clippy::unnecessary_wraps, reason = "every handler has the form of one that can refuse")]
 
@@ -65,6 +65,7 @@ mod context;
 mod csp_origins;
 mod dispatch;
 mod encryption;
+mod estate;
 mod events;
 mod exchange;
 mod fault_file;
@@ -94,6 +95,7 @@ mod reloads;
 mod resources;
 mod roles;
 mod schedule;
+mod scopes;
 mod server;
 mod service;
 mod settings;
@@ -110,6 +112,7 @@ mod web_integrations;
 
 pub use collection::Collection;
 pub use dispatch::{Base, Violation};
+pub use estate::{Client, Estate, EstateError, Reach};
 pub use fault_file::{FaultFile, FaultFileError};
 pub use faults::{Arrival, Fault, FaultError, Faults, Served, Touch, Touched};
 pub use fidelity::{Fidelity, Standing, fidelity};

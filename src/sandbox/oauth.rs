@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::resources::Resource;
 use super::state::Document;
 use super::token::{self, Grant};
-use super::{ids, oauth_clients, users};
+use super::{estate, ids, oauth_clients, users};
 
 pub(super) const RESOURCE: Resource = Resource {
     routes: &[
@@ -64,10 +64,14 @@ impl Client {
 }
 
 /// The client that this id and secret are of.
-fn client(context: &Context<'_>, id: &str, secret: &str) -> Result<Client, Refusal> {
-    let organization = context.organization();
-    if id == text(&organization, "clientId") && secret == text(&organization, "clientSecret") {
-        return Ok(Client::Regional);
+fn client(context: &mut Context<'_>, id: &str, secret: &str) -> Result<Client, Refusal> {
+    for (home, organization) in context.homes() {
+        let held = estate::clients(&organization).into_iter().find(|client| client.id == id);
+        // A client that acts elsewhere is answered as one that there is not: no other answer is published.
+        if held.is_some_and(|client| client.secret == secret && client.acts_at(context.place)) {
+            context.is_of(home);
+            return Ok(Client::Regional);
+        }
     }
     let own = context.get("oauthClients", id).filter(|_| oauth_clients::knows(context, id, secret));
     own.map(Client::Own).ok_or_else(|| Refusal::unauthorized("invalid client credentials"))
@@ -225,7 +229,8 @@ fn revoke(context: &mut Context<'_>) -> Handled {
     if token.is_empty() {
         return Err(malformed("token is missing"));
     }
-    let grant = token::read(text(&context.organization(), "tokenKey"), token, context.now);
+    let read = |organization: &Value| token::read(text(organization, "tokenKey"), token, context.now);
+    let grant = context.homes().iter().find_map(|(_, organization)| read(organization));
     if let Some(grant) = grant.filter(|grant| grant.host == context.host) {
         let now = context.now.as_second();
         let over = |held: &Value| held["exp"].as_i64().is_none_or(|exp| exp < now);

@@ -9,6 +9,7 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::json;
 
 use super::dispatch::{self, Sight, Violation};
+use super::estate::{self, Client};
 use super::exchange::History;
 use super::faults::{Faults, Touched};
 use super::settings::{self, Credentials, Settings};
@@ -75,8 +76,9 @@ impl Sandbox {
     /// A sandbox in memory that goes on from a state.
     #[must_use]
     pub fn from_state(mut state: State, settings: Settings) -> Self {
-        let organization = settings::found(&state, &settings);
-        state.put(&Scope::Organization, "organization", SELF, Arc::new(organization));
+        for (scope, organization) in settings::found(&state, &settings) {
+            state.put(&scope, "organization", SELF, Arc::new(organization));
+        }
         Self::around(state, settings, None)
     }
 
@@ -87,11 +89,14 @@ impl Sandbox {
     /// [`OpenError::Held`] when another process has the file, [`OpenError::Corrupt`] when it cannot be read.
     pub fn open(path: &Path, settings: Settings) -> Result<Self, OpenError> {
         let (mut store, mut state) = Store::open(path)?;
-        let organization: Document = Arc::new(settings::found(&state, &settings));
-        if state.get(&Scope::Organization, "organization", SELF).as_ref() != Some(&organization) {
-            let place = state.put(&Scope::Organization, "organization", SELF, organization.clone());
+        for (scope, organization) in settings::found(&state, &settings) {
+            let organization: Document = Arc::new(organization);
+            if state.get(&scope, "organization", SELF).as_ref() == Some(&organization) {
+                continue;
+            }
+            let place = state.put(&scope, "organization", SELF, organization.clone());
             let change = Change::Document {
-                scope: Scope::Organization,
+                scope,
                 collection: "organization".into(),
                 id: SELF.into(),
                 now: Some((place, organization)),
@@ -168,7 +173,18 @@ impl Sandbox {
         self.shared.settings.clock.now()
     }
 
-    /// What a partner needs to work with the organization.
+    /// The organizations, the first one first: the name in the estate (empty without one), the licence key, the clients.
+    #[must_use]
+    pub fn organizations(&self) -> Vec<(String, String, Vec<Client>)> {
+        let state = self.snapshot();
+        let documents = state.organizations().into_iter().filter_map(|home| state.get(&home, "organization", SELF));
+        let told = |document: Document| {
+            (settings::text(&document, "name"), settings::text(&document, "licenseKey"), estate::clients(&document))
+        };
+        documents.map(told).collect()
+    }
+
+    /// What a partner needs to work with the organization; without an id where an estate names clients of single regions.
     #[must_use]
     pub fn credentials(&self) -> Credentials {
         let document = self.about();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::estate::Estate;
 use super::faults::Faults;
 use super::quotas::Edition;
 use super::state::{SELF, Scope, State};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub tenant_quota: Option<usize>,
     /// The subscription's edition.
     pub edition: Option<Edition>,
+    /// The organizations there are to be; one when there is none.
+    pub estate: Option<Estate>,
     /// What goes wrong with requests; nothing when there is none.
     pub faults: Option<Arc<dyn Faults>>,
 }
@@ -53,6 +56,7 @@ impl Default for Settings {
             seats: None,
             tenant_quota: None,
             edition: None,
+            estate: None,
             faults: None,
         }
     }
@@ -88,8 +92,24 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// The organization's own document, made or brought up to the settings.
-pub(super) fn found(state: &State, settings: &Settings) -> Value {
+/// The organizations' own documents, made or brought up to the settings. The first organization of an estate is the one
+/// that a state has had before there were others; an organization that the estate does not name stays as it is.
+pub(super) fn found(state: &State, settings: &Settings) -> Vec<(Scope, Value)> {
+    let mut founded = vec![(Scope::Organization, first(state, settings))];
+    for (place, organization) in settings.estate.iter().flat_map(|estate| estate.organizations().iter().enumerate()) {
+        let scope = Scope::Another(organization.name.as_str().into());
+        if place > 0 {
+            let held = state.get(&scope, "organization", SELF);
+            founded.push((scope, held.map_or_else(|| fresh(settings), |held| (*held).clone())));
+        }
+        if let Some((_, document)) = founded.last_mut() {
+            organization.apply(document, &settings.random);
+        }
+    }
+    founded
+}
+
+fn first(state: &State, settings: &Settings) -> Value {
     let held = state.get(&Scope::Organization, "organization", SELF);
     let mut document = held.map_or_else(|| fresh(settings), |held| (*held).clone());
     let given = [

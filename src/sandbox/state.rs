@@ -23,8 +23,10 @@ pub type Document = Arc<Value>;
 /// Whose collections are meant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
-    /// The organization, above all tenants.
+    /// The organization, above all tenants; the first where there are several.
     Organization,
+    /// Another organization, by its name.
+    Another(Arc<str>),
     /// The tenant with this id.
     Tenant(Arc<str>),
 }
@@ -139,10 +141,27 @@ impl State {
         self.blobs.sweep()
     }
 
-    /// The tenants' ids, in the order in which they were created.
+    /// The tenants' ids, in the order in which they were created, those of the first organization first.
     #[must_use]
     pub fn tenants(&self) -> Vec<String> {
-        self.collection(&Scope::Organization, "tenants").iter().map(|(id, _)| id.to_owned()).collect()
+        let ids = |scope: &Scope| -> Vec<String> {
+            self.collection(scope, "tenants").iter().map(|(id, _)| id.to_owned()).collect()
+        };
+        self.organizations().iter().flat_map(ids).collect()
+    }
+
+    /// The scopes of all organizations, the first one first.
+    #[must_use]
+    pub fn organizations(&self) -> Vec<Scope> {
+        let first: Arc<str> = Arc::from("");
+        // The scopes of other organizations follow the first one's and stand before the tenants'.
+        let others = self
+            .collections
+            .range((Scope::Another(first), Arc::from(""))..)
+            .take_while(|((scope, _), _)| matches!(scope, Scope::Another(_)))
+            .filter(|((_, name), _)| **name == *"organization")
+            .map(|((scope, _), _)| scope.clone());
+        std::iter::once(Scope::Organization).chain(others).collect()
     }
 
     /// What changed from this state to `later`. Costs what changed, not what is held.
@@ -164,24 +183,29 @@ impl State {
     }
 
     /// The state as JSON: `{"format", "organization": {collection: [{"id", "document"}]}, "tenants": {id: {...}}}`, and
-    /// `"blobs": {name: base64}` when there is content, `"audits": {id: [event]}` when something happened.
+    /// `"organizations": {name: {...}}` when there are others, `"blobs": {name: base64}` when there is content, `"audits": {id: [event]}` when something happened.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let mut organization = Map::new();
+        let mut others = Map::new();
         let mut tenants = Map::new();
         for ((scope, name), collection) in &self.collections {
             let list: Vec<Value> =
                 collection.iter().map(|(id, document)| json!({"id": id, "document": &**document})).collect();
             let home = match scope {
                 Scope::Organization => &mut organization,
-                Scope::Tenant(id) => {
-                    let home = tenants.entry(id.to_string()).or_insert_with(|| Value::Object(Map::new()));
+                Scope::Another(id) | Scope::Tenant(id) => {
+                    let homes = if matches!(scope, Scope::Another(_)) { &mut others } else { &mut tenants };
+                    let home = homes.entry(id.to_string()).or_insert_with(|| Value::Object(Map::new()));
                     home.as_object_mut().expect("made as an object one line above")
                 }
             };
             home.insert(name.to_string(), Value::Array(list));
         }
         let mut json = json!({"format": FORMAT, "organization": organization, "tenants": tenants});
+        if !others.is_empty() {
+            json["organizations"] = Value::Object(others);
+        }
         let blobs: Map<String, Value> =
             self.blobs.iter().map(|(name, bytes)| (name.to_string(), json!(STANDARD.encode(bytes)))).collect();
         if !blobs.is_empty() {
@@ -217,6 +241,9 @@ impl State {
         }
         let organization = value.get("organization").ok_or_else(|| wrong("it has no `organization`"))?;
         state.read_collections(&Scope::Organization, organization)?;
+        for (name, collections) in value.get("organizations").and_then(Value::as_object).into_iter().flatten() {
+            state.read_collections(&Scope::Another(name.as_str().into()), collections)?;
+        }
         let tenants = value.get("tenants").and_then(Value::as_object).ok_or_else(|| wrong("it has no `tenants`"))?;
         for (id, collections) in tenants {
             state.read_collections(&Scope::tenant(id), collections)?;

@@ -16,6 +16,9 @@ const APPLICATION: i32 = 0x7473_6278;
 /// The version of the tables below.
 const FORMAT: i32 = 1;
 
+/// What a scope begins with that is another organization's: no tenant's id has it.
+const ANOTHER: char = '@';
+
 /// Why a sandbox's file could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -219,7 +222,11 @@ impl Store {
             let place = u64::try_from(place).map_err(|_| corrupt(format!("`{id}` has no place in `{collection}`")))?;
             let document: Value = serde_json::from_str(&document)
                 .map_err(|error| corrupt(format!("document `{id}` of `{collection}`: {error}")))?;
-            let scope = if scope.is_empty() { Scope::Organization } else { Scope::tenant(&scope) };
+            let scope = match scope.strip_prefix(ANOTHER) {
+                Some(name) => Scope::Another(name.into()),
+                None if scope.is_empty() => Scope::Organization,
+                None => Scope::tenant(&scope),
+            };
             state.place(&scope, &collection, place, &id, Arc::new(document));
         }
         self.read_audits(&mut state, path)?;
@@ -261,8 +268,9 @@ impl Store {
                 match change {
                     Change::Document { scope, collection, id, now } => {
                         let scope = match scope {
-                            Scope::Organization => "",
-                            Scope::Tenant(id) => id,
+                            Scope::Organization => String::new(),
+                            Scope::Another(name) => format!("{ANOTHER}{name}"),
+                            Scope::Tenant(id) => id.to_string(),
                         };
                         match now {
                             Some((place, document)) => {

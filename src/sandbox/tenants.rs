@@ -64,7 +64,7 @@ fn create(context: &mut Context<'_>) -> Handled {
         "autoAssignDataServicesContributorRoleToProfessionals": true,
         "enableAnalyticCreation": false, "enableAppOpeningFeedback": false,
     });
-    context.put_in(&Scope::Organization, "tenants", &id, tenant.clone());
+    context.put_in(&context.home(), "tenants", &id, tenant.clone());
     context.within(Scope::tenant(&id), resources::seed);
     Ok(Answer::created(&shown(context, &tenant)))
 }
@@ -73,7 +73,7 @@ fn create(context: &mut Context<'_>) -> Handled {
 /// tenant).
 fn room(context: &Context<'_>, region: &str) -> Result<(), Refusal> {
     let quota = context.organization().get("tenantQuota").and_then(Value::as_u64).unwrap_or(u64::MAX);
-    let tenants = context.collection_in(&Scope::Organization, "tenants");
+    let tenants = context.collection_in(&context.home(), "tenants");
     let disabled = tenants.find("status", "disabled");
     let disabled = disabled.iter().filter(|tenant| text(tenant, "region") == region).count();
     let counted = tenants.count("region", region) - disabled;
@@ -96,7 +96,7 @@ fn shown(context: &Context<'_>, tenant: &Value) -> Value {
 /// The tenant of the path: on its own host only itself, on a register host those of the region.
 fn asked(context: &Context<'_>) -> Result<Document, Refusal> {
     let id = context.var("tenantId");
-    let tenant = context.get_in(&Scope::Organization, "tenants", &id).ok_or_else(|| Refusal::not_found(MISSING))?;
+    let tenant = context.get_in(&context.home(), "tenants", &id).ok_or_else(|| Refusal::not_found(MISSING))?;
     let here = match context.place {
         Place::Tenant(own) => own["id"] == tenant["id"],
         Place::Register { region } => text(&tenant, "region") == *region,
@@ -153,9 +153,9 @@ fn change(context: &mut Context<'_>) -> Handled {
         }
     }
     let id = text(&tenant, "id").to_owned();
-    if context.get_in(&Scope::Organization, "tenants", &id).is_some_and(|held| *held != tenant) {
+    if context.get_in(&context.home(), "tenants", &id).is_some_and(|held| *held != tenant) {
         tenant["lastUpdated"] = json!(context.timestamp());
-        context.put_in(&Scope::Organization, "tenants", &id, tenant);
+        context.put_in(&context.home(), "tenants", &id, tenant);
     }
     Ok(Answer::no_content())
 }
@@ -210,7 +210,7 @@ fn deactivate(context: &mut Context<'_>) -> Handled {
     patch::set(&mut tenant, "/status", json!("disabled"));
     patch::set(&mut tenant, "/statusLastUpdatedAt", json!(now));
     patch::set(&mut tenant, PURGE, json!(ends));
-    context.put_in(&Scope::Organization, "tenants", &id, tenant);
+    context.put_in(&context.home(), "tenants", &id, tenant);
     Ok(Answer::ok(&json!({"id": id, "status": "disabled", "estimatedPurgeDate": ends})))
 }
 
@@ -224,7 +224,7 @@ fn reactivate(context: &mut Context<'_>) -> Handled {
         if let Some(fields) = tenant.as_object_mut() {
             fields.remove(PURGE);
         }
-        context.put_in(&Scope::Organization, "tenants", &id, tenant);
+        context.put_in(&context.home(), "tenants", &id, tenant);
     }
     Ok(Answer::ok(&json!({"id": id, "status": "active"})))
 }
