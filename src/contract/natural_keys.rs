@@ -101,7 +101,7 @@ pub struct Same {
     /// What either is when it is not said.
     pub default: Option<Value>,
     /// What a value may have become since the thing was made.
-    pub becomes: BTreeMap<String, String>,
+    pub becomes: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -114,7 +114,7 @@ enum Written {
         #[serde(default)]
         default: Option<Value>,
         #[serde(default)]
-        becomes: BTreeMap<String, String>,
+        becomes: BTreeMap<String, Vec<String>>,
     },
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::amendments::Amendments;
 use super::route;
-use super::schema::Lazy;
+use super::schema::{Lazy, Schema};
 use super::text::Text;
 use super::violation::Violation;
 use crate::operation::Effect;
@@ -282,6 +282,13 @@ impl Published {
                 None => status == "204" || self.method != Method::GET,
             },
         )
+    }
+
+    /// Whether a request may have anything inside this field of its JSON body: nothing is published of its form.
+    #[must_use]
+    pub fn leaves_open(&self, field: &str) -> bool {
+        let Some(body) = self.body.as_ref().filter(|body| body.kind == BodyKind::Json) else { return false };
+        body.schema().property(field).is_some_and(Schema::is_open)
     }
 
     /// Whether the answer is one page of a list.

@@ -238,6 +238,13 @@ impl Schema {
         self.properties.iter().map(|(name, schema)| (*name, schema))
     }
 
+    /// Whether nothing is said of what a value has inside.
+    pub(super) fn is_open(&self) -> bool {
+        let schema = self.resolved();
+        let told = schema.items.is_some() || !schema.all_of.is_empty() || !schema.any_of.is_empty();
+        schema.properties.is_empty() && !told
+    }
+
     /// Whether some value of the schema can have something at `pattern`: members by name, `*` for any item or member,
     /// `**` for anything at any depth.
     #[cfg(test)]

@@ -12,6 +12,9 @@
 #![allow(clippy::wildcard_imports, reason = "Rhai's export macros need all of its plugin prelude")]
 
 mod apps;
+mod automation_connections;
+mod automation_runs;
+mod automations;
 mod brands;
 mod collections;
 mod converge;
@@ -84,6 +87,9 @@ fn rooms() -> Vec<Room> {
         (None, reloads::methods()),
         (None, items::methods()),
         (None, collections::methods()),
+        (None, automations::methods()),
+        (None, automation_runs::methods()),
+        (None, automation_connections::methods()),
         (None, web_integrations::methods()),
         (None, oauth_clients::methods()),
         (None, csp_origins::methods()),
@@ -119,6 +125,9 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<items::Items>("Items")
         .register_type_with_name::<collections::Collections>("Collections")
         .register_type_with_name::<collections::Collection>("Collection")
+        .register_type_with_name::<automations::Automations>("Automations")
+        .register_type_with_name::<automations::Automation>("Automation")
+        .register_type_with_name::<automation_connections::AutomationConnections>("AutomationConnections")
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
         .register_type_with_name::<oauth_clients::OauthClients>("OauthClients")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")

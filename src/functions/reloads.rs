@@ -30,13 +30,7 @@ struct Wanted {
 
 fn wanted(call: &Call, app: &App, given: ScriptMap) -> Result<Wanted, ScriptError> {
     let mut body = options(call, given, &["variables", "partial", "weight", "wait"])?;
-    let within = match body.shift_remove("wait") {
-        None | Some(Value::Bool(true)) => Some(LONGEST),
-        Some(Value::Bool(false)) => None,
-        Some(seconds) => Some(seconds.as_u64().filter(|seconds| (1..=LONGEST).contains(seconds)).ok_or_else(|| {
-            invalid(call, format!("`wait` is a boolean, or a whole number of seconds from 1 to {LONGEST}"), None)
-        })?),
-    };
+    let within = waiting::within(call, body.shift_remove("wait"), LONGEST)?;
     if let Some(variables) = body.get("variables") {
         let fits = |text: &str| text.chars().count() <= LENGTH;
         let is_good = |(name, value): (&String, &Value)| fits(name) && value.as_str().is_some_and(fits);

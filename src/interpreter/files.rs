@@ -12,6 +12,9 @@ use crate::suggest::nearest;
 /// Up to this size a file is read where the run is; a larger one elsewhere, since it takes its time.
 const SMALL: u64 = 1 << 20;
 
+/// The largest JSON file whose members a playbook may ask for: they go into the record.
+const LARGEST_JSON: u64 = 8 << 20;
+
 /// How much of a file is in memory at once.
 const CHUNK: usize = 64 << 10;
 
@@ -60,19 +63,52 @@ fn near(root: &Path, name: &str) -> Option<String> {
 /// What is known of a file without holding it: its size and its SHA-256.
 pub(super) async fn describe(root: PathBuf, name: String) -> Result<Value, Failure> {
     let path = place(&root, &name)?;
-    let size = path.metadata().map_or(0, |metadata| metadata.len());
-    let read = move || digest(&path);
-    let sha256 = if size <= SMALL {
+    let size = size(&path);
+    let sha256 = reading(&name, size, move || digest(&path)).await?;
+    Ok(json!({ "sha256": sha256, "size": size }))
+}
+
+fn size(path: &Path) -> u64 {
+    path.metadata().map_or(0, |metadata| metadata.len())
+}
+
+/// Does what reads a file of this size, where it keeps nobody waiting.
+async fn reading<T: Send + 'static>(
+    name: &str,
+    size: u64,
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = if size <= SMALL {
         read()
     } else {
         let read = tokio::task::spawn_blocking(read).await;
         read.unwrap_or_else(|error| Err(std::io::Error::other(error)))
     };
-    let sha256 = sha256.map_err(|error| {
+    done.map_err(|error| {
         let title = format!("`{name}` cannot be read: {error}");
         Failure::new(FailureKind::Denied, "tenantry/no-file", title)
-    })?;
-    Ok(json!({ "sha256": sha256, "size": size }))
+    })
+}
+
+/// These members of the object that a JSON file holds; the rest of it is told to nobody.
+pub(super) async fn members(root: PathBuf, name: String, wanted: Vec<String>) -> Result<Value, Failure> {
+    let path = place(&root, &name)?;
+    let refused = |code: &str, title: String| Failure::new(FailureKind::Denied, code, title);
+    let size = size(&path);
+    if size > LARGEST_JSON {
+        return Err(refused("tenantry/file-too-large", format!("`{name}` has more than {} MB", LARGEST_JSON >> 20)));
+    }
+    let bytes = reading(&name, size, move || std::fs::read(path)).await?;
+    // Editors of some systems begin a file with a mark that JSON does not know.
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes);
+    match serde_json::from_slice(text) {
+        Ok(Value::Object(mut held)) => {
+            held.retain(|member, _| wanted.contains(member));
+            Ok(Value::Object(held))
+        }
+        Ok(_) => Err(refused("tenantry/not-json", format!("`{name}` holds no JSON object"))),
+        Err(error) => Err(refused("tenantry/not-json", format!("`{name}` is not JSON: {error}"))),
+    }
 }
 
 fn digest(path: &Path) -> std::io::Result<String> {

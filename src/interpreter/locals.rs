@@ -234,6 +234,18 @@ impl LocalOperations {
             }
         });
         self.by_name.insert(operation.name.clone(), operation);
+        let folder = root.to_owned();
+        // { path, members } -> those members of the object that the JSON file holds.
+        let operation = LocalOperation::new("tenantry.json", Effect::Read, move |arguments| {
+            let folder = folder.clone();
+            async move {
+                let name = text(&arguments, "path")?.to_owned();
+                let members = arguments["members"].as_array().into_iter().flatten();
+                let members = members.filter_map(Value::as_str).map(str::to_owned).collect();
+                files::members(folder, name, members).await
+            }
+        });
+        self.by_name.insert(operation.name.clone(), operation);
         self.root = Some(root.into());
         self
     }

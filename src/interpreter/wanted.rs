@@ -81,9 +81,10 @@ impl Wanted {
         for same in key.same.iter().filter(|same| !same.becomes.is_empty()) {
             if let Some(field) = document.pointer_mut(&same.request)
                 && let Some(became) = field.as_str().and_then(|text| same.becomes.get(text))
-                && item.pointer(&same.item).and_then(Value::as_str) == Some(became)
+                && let Some(held) = item.pointer(&same.item).and_then(Value::as_str)
+                && became.iter().any(|became| became == held)
             {
-                *field = Value::from(became.as_str());
+                *field = Value::from(held);
             }
         }
         document

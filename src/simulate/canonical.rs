@@ -118,6 +118,12 @@ fn name(names: &mut BTreeMap<String, String>, document: &Document<'_>) {
     if let Some(label) = label {
         names.insert(label.to_owned(), format!("{known}-host"));
     }
+    // Chance also made the token by which an automation is started, and the ids of its schedules.
+    let token = document.value["executionToken"].as_str();
+    let schedules = document.value["schedules"].as_array().into_iter().flatten();
+    for within in token.into_iter().chain(schedules.filter_map(|schedule| schedule["id"].as_str())) {
+        names.insert(within.to_owned(), format!("{known}-within"));
+    }
     if is_random(document.id) {
         names.insert(document.id.to_owned(), known);
     }

@@ -55,10 +55,10 @@ pub(super) fn examine(
     let told = secrets_of_clients(&state);
     found.extend(lost_secrets(world, &told));
     found.extend(unsettled(world));
+    let made: Vec<String> = told.values().flatten().cloned().chain(tokens_of_automations(&state)).collect();
     for (place, text) in outputs {
         found.extend(leaks(place, text, secrets));
-        let told: Vec<String> = told.values().flatten().cloned().collect();
-        found.extend(leaks(place, text, &told));
+        found.extend(leaks(place, text, &made));
     }
     for violation in world.sandbox().violations() {
         found.push(Finding::new("contract", format!("{} {}", violation.request, violation.message)));
@@ -164,6 +164,13 @@ fn secrets_of_clients(state: &State) -> BTreeMap<String, Vec<String>> {
         }
     }
     all
+}
+
+/// The tokens by which automations are started from outside.
+fn tokens_of_automations(state: &State) -> Vec<String> {
+    let tenants = state.tenants();
+    let held = tenants.iter().flat_map(|tenant| state.collection(&Scope::tenant(tenant), "automations").documents());
+    held.filter_map(|automation| automation["executionToken"].as_str().map(str::to_owned)).collect()
 }
 
 /// OAuth clients whose secrets nobody has: Qlik tells each once.

@@ -252,8 +252,12 @@ fn restoration(operation: &RecordedOperation, request: &RecordedRequest, known: 
         return Way::Not(NotReversible::NotSeen);
     };
     let mut fields = Vec::new();
+    let writer = contract().operation(&operation.id);
+    // What has no published form is taken as it was shown: its parts need not be like each other.
+    let is_open = |field: &str| body.is_object() && writer.is_some_and(|writer| writer.leaves_open(&field[1..]));
     for (field, value) in written(body) {
-        let before = at(document, &field).map(|before| project(before, &value));
+        let before = at(document, &field);
+        let before = before.map(|held| if is_open(&field) { held.clone() } else { project(held, &value) });
         if is_secret(&value) || before.as_ref().is_some_and(is_secret) {
             return Way::Not(NotReversible::Lost("it holds a secret whose earlier text is not kept"));
         }
@@ -276,8 +280,33 @@ fn restoration(operation: &RecordedOperation, request: &RecordedRequest, known: 
     Way::Restore { look: Box::new(look), fields, form }
 }
 
-/// One brand is in use, or none: the one that was before comes back.
+/// What this method does at another path of the same host.
+fn at_path(
+    operation: &RecordedOperation,
+    request: &RecordedRequest,
+    method: Method,
+    path: &str,
+) -> Option<Box<Operation>> {
+    let (published, _) = contract().find(&method, path)?;
+    Some(Box::new(ask(published, &request.host, path, &operation.subject)))
+}
+
+/// What was switched on is switched off, and the other way round.
 fn switch(operation: &RecordedOperation, request: &RecordedRequest, known: &Known) -> Option<Way> {
+    let (path, action) = request.path.rsplit_once("/actions/")?;
+    let (written, before, opposite) = match (action, operation.id.ends_with("Automation")) {
+        ("enable", true) => ("available", "disabled", "disable"),
+        ("disable", true) => ("disabled", "available", "enable"),
+        _ => return brand_switch(operation, request, known),
+    };
+    let asked = |method: Method, path: &str| at_path(operation, request, method, path);
+    let (look, turn) = (asked(Method::GET, path)?, asked(Method::POST, &format!("{path}/actions/{opposite}"))?);
+    let field = Restored { field: "/state".to_owned(), written: json!(written), before: Some(json!(before)) };
+    Some(Way::Restore { look, fields: vec![field], form: Form::Switch(turn) })
+}
+
+/// One brand is in use, or none: the one that was before comes back.
+fn brand_switch(operation: &RecordedOperation, request: &RecordedRequest, known: &Known) -> Option<Way> {
     let on = match operation.id.as_str() {
         "activateBrand" => true,
         "deactivateBrand" => false,
@@ -294,10 +323,7 @@ fn switch(operation: &RecordedOperation, request: &RecordedRequest, known: &Know
         (true, None) => ("deactivate", brand),
         (false, _) => ("activate", brand),
     };
-    let asked = |method: Method, path: &str| {
-        let (published, _) = contract().find(&method, path)?;
-        Some(Box::new(ask(published, &request.host, path, &operation.subject)))
-    };
+    let asked = |method: Method, path: &str| at_path(operation, request, method, path);
     let (look, turn) = (asked(Method::GET, brand)?, asked(Method::POST, &format!("{path}/actions/{opposite}"))?);
     let field = Restored { field: "/active".to_owned(), written: json!(on), before: Some(json!(!on)) };
     Some(Way::Restore { look, fields: vec![field], form: Form::Switch(turn) })

@@ -94,6 +94,9 @@ fn every_function_is_documented() {
                 "tags",
                 "policies",
                 "encryption",
+                "automations",
+                "automation",
+                "connections",
             ]
             .contains(&name.as_str())
         });

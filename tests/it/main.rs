@@ -16,6 +16,7 @@ mod files_used;
 mod formats;
 mod full_disk;
 mod functions_apps;
+mod functions_automations;
 mod functions_brands;
 mod functions_collections;
 mod functions_driver;

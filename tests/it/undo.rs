@@ -210,3 +210,39 @@ fn a_brand_that_was_put_in_use_makes_place_for_the_one_before() {
     let expected = json!([{ "active": true, "files": 1, "name": "Before" }]);
     assert_eq!(looked["runs"][0]["output"]["all"], expected, "{looked}");
 }
+
+#[test]
+fn an_automation_gets_its_former_definition_and_state() {
+    let first = json!({
+        "blocks": [{ "id": "A", "type": "StartBlock" }, { "id": "B", "endpoint_guid": "e", "settings": [{ "id": "x" }] }],
+        "variables": [],
+    });
+    let define = |workspace: &Value, state: &str| {
+        let file = json!({ "description": "Greets", "workspace": workspace, "state": state });
+        (file.to_string(), "tenants::get(customer).automations.ensure(\"Greet\", \"content/greet.json\");")
+    };
+    let folder = changed("");
+    let play = "run playbooks/greet.rhai --customer customers/harbour.yaml -q";
+    let second = json!({ "blocks": [{ "id": "A", "type": "StartBlock" }] });
+    for (workspace, state) in [(&first, "available"), (&second, "disabled")] {
+        let (file, script) = define(workspace, state);
+        folder.write("content/greet.json", &file);
+        folder.write("playbooks/greet.rhai", script);
+        let ended = folder.run(play);
+        assert_eq!(ended.code, Some(0), "{}", ended.error);
+    }
+    let listed = folder.run("runs list --playbook playbooks/greet.rhai --json").json();
+    let runs: Vec<&str> = listed["runs"].as_array().unwrap().iter().map(|run| run["id"].as_str().unwrap()).collect();
+    let done = folder.run(&format!("runs undo {} --yes --json", runs[0]));
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    assert_eq!(verdicts(&done.json()), of(&[("restore", "automation \"Greet\""), ("restore", "automation \"Greet\"")]));
+    let look = "let a = tenants::get(customer).automations;\n\
+         let id = a.get(\"Greet\").id;\n\
+         let now = tenants::get(customer).request(\"workflowsGetAutomation\", #{ path: #{ id: id } });\n\
+         output(#{ workspace: now.workspace, state: now.state });";
+    folder.write("playbooks/look.rhai", look);
+    let looked = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
+    assert_eq!(looked["runs"][0]["output"], json!({ "state": "available", "workspace": first }), "{looked}");
+    let done = folder.run(&format!("runs undo {} --yes --json", runs[1]));
+    assert_eq!(verdicts(&done.json()), of(&[("remove", "automation \"Greet\"")]));
+}

@@ -241,6 +241,24 @@ class Resources(Case):
         self.raw("DELETE", f"/apps/{app['id']}")
         self.refused(404, self.raw, "GET", f"/apps/{app['id']}")
 
+    def test_automations(self):
+        automations, workspace = self.qlik.automations, {"blocks": [], "variables": []}
+        for number in range(12):
+            automations.create({"name": f"a{number:02}", "workspace": workspace})
+        # Its pager knows no `cursor`, so it sees the first page only.
+        listed = automations.get_automations(limit=5)
+        self.assertEqual((len(listed), len(list(listed.pagination))), (5, 5))
+        one = automations.get(listed[0].id)
+        self.assertEqual(one.set({"name": "greet", "workspace": workspace}).name, "greet")
+        self.assertEqual(self.names(automations.get_automations(filter='name eq "greet"')), ["greet"])
+        run = one.create_run({"context": "api"})
+        self.assertIn(run.id, [held.id for held in one.get_runs()])
+        one.disable()
+        self.assertEqual(automations.get(one.id).state, "disabled")
+        self.refused(400, one.create_run, {"context": "api"})
+        one.delete()
+        self.refused(404, automations.get, one.id)
+
 
 if __name__ == "__main__":
     unittest.main()
