@@ -237,7 +237,10 @@ pub(crate) struct ExplainArguments {
 }
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct SandboxArguments {
+    #[command(subcommand)]
+    pub(crate) command: Option<SandboxCommand>,
     /// The port; 0 takes a free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub(crate) port: u16,
@@ -262,6 +265,43 @@ pub(crate) struct SandboxArguments {
     /// The licence key that creates tenants. The variable keeps it out of the process list
     #[arg(long, value_name = "TEXT", env = "TENANTRY_SANDBOX_LICENSE_KEY", hide_env_values = true)]
     pub(crate) license_key: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SandboxCommand {
+    /// Copy a sandbox's state into a new file, from which a sandbox can go on
+    Snapshot {
+        /// The file to make; one that exists stays untouched
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The state to copy; by default that of the project's embedded sandbox
+        #[arg(long, value_name = "FILE")]
+        state: Option<PathBuf>,
+    },
+    /// Show what is different between two states: by tenant, resource and name, field by field
+    Diff {
+        /// The first state
+        #[arg(value_name = "A")]
+        before: PathBuf,
+        /// The second one
+        #[arg(value_name = "B")]
+        after: PathBuf,
+    },
+    /// Empty a sandbox's state, and take its tenants out of the registry
+    Reset(ResetArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ResetArguments {
+    /// The state to empty; by default that of the project's embedded sandbox
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
+    /// Do it without asking, also when the registry knows tenants of it
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) yes: bool,
+    /// Only show what would go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Args, Debug)]

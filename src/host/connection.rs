@@ -135,7 +135,7 @@ impl Connections {
         let (sandbox, patience) = if let Some(sandbox) = &self.wiring.sandbox {
             (sandbox.clone(), PATIENCE)
         } else {
-            let path = host.project.state_folder().join("sandbox.db");
+            let path = host.project.state_folder().join(sandbox::STATE_FILE);
             let settings = sandbox::Settings {
                 clock: Arc::clone(&host.clock),
                 random: host.random.clone(),

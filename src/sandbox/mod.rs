@@ -60,6 +60,7 @@ mod automations;
 mod blobs;
 mod brands;
 mod collection;
+mod compare;
 mod console;
 mod context;
 mod csp_origins;
@@ -102,6 +103,7 @@ mod settings;
 mod shares;
 mod spaces;
 mod state;
+mod state_file;
 mod store;
 mod temp_contents;
 mod tenant_documents;
@@ -111,6 +113,10 @@ mod users;
 mod web_integrations;
 
 pub use collection::Collection;
+/// The name of the file in which a project's embedded sandbox keeps its state, in the folder of the project's state.
+pub const STATE_FILE: &str = "sandbox.db";
+
+pub use compare::{Compared, Comparison, FieldCompared, How};
 pub use dispatch::{Base, Violation};
 pub use estate::{Client, Estate, EstateError, Reach};
 pub use fault_file::{FaultFile, FaultFileError};
@@ -122,4 +128,5 @@ pub use server::listen;
 pub use service::Sandbox;
 pub use settings::{Credentials, Settings};
 pub use state::{Difference, Document, NotAState, Scope, State};
+pub use state_file::Reset;
 pub use store::OpenError;

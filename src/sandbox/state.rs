@@ -113,6 +113,16 @@ impl State {
         gone
     }
 
+    /// Every collection with its scope and its name.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Scope, &Arc<str>, &Collection)> {
+        self.collections.iter().map(|((scope, name), collection)| (scope, name, collection))
+    }
+
+    /// Every content with its name.
+    pub(super) fn contents(&self) -> impl Iterator<Item = (&Arc<str>, &Bytes)> {
+        self.blobs.iter()
+    }
+
     /// What happened in the tenants.
     pub(super) fn trails(&self) -> &Trails {
         &self.trails

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Connection, ErrorCode, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use serde_json::Value;
 
 use super::events::Event;
@@ -23,6 +23,12 @@ const ANOTHER: char = '@';
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
+    /// There is no such file.
+    #[error("there is no sandbox file {}", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process, or another sandbox of this one, works on the file.
     #[error("the sandbox {} is in use by another process", .path.display())]
     Held {
@@ -60,6 +66,9 @@ impl OpenError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
+            Self::Missing { .. } => {
+                "`tenantry sandbox --state FILE` makes one, and so does a run on the embedded sandbox"
+            }
             Self::Held { .. } => "wait until it has ended; one process at a time works on a sandbox",
             Self::Corrupt { .. } => "move it away or delete it, and a fresh sandbox is made",
             Self::Newer { .. } => "use the newer version, or move the file away, and a fresh sandbox is made",
@@ -116,6 +125,33 @@ impl Store {
         let unnamed = state.sweep();
         store.strike(&unnamed).map_err(|error| explain(path, &error))?;
         Ok((store, state))
+    }
+
+    /// Reads what a file holds and changes nothing in it.
+    pub(super) fn look(path: &Path) -> Result<State, OpenError> {
+        if !path.exists() {
+            return Err(OpenError::Missing { path: path.to_owned() });
+        }
+        let failed = |error: rusqlite::Error| explain(path, &error);
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+        let store = Self { connection };
+        if store.is_fresh(path)? {
+            return Err(OpenError::Corrupt { path: path.to_owned(), reason: "it is empty".to_owned() });
+        }
+        store.read(path)
+    }
+
+    /// Strikes out everything.
+    pub(super) fn empty(&mut self) -> rusqlite::Result<()> {
+        self.connection
+            .execute_batch("BEGIN; DELETE FROM documents; DELETE FROM blobs; DELETE FROM audits; COMMIT; VACUUM;")
+    }
+
+    /// Whether the file has a table: those of earlier versions lack some.
+    fn has(&self, table: &str) -> rusqlite::Result<bool> {
+        self.connection
+            .query_row("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = ?1)", [table], |row| row.get(0))
     }
 
     /// Takes the file for this process until it is closed.
@@ -204,7 +240,9 @@ impl Store {
             return Err(corrupt(verdict));
         }
         let mut state = State::default();
-        let mut statement = self.connection.prepare("SELECT name, bytes FROM blobs").map_err(failed)?;
+        let blobs =
+            if self.has("blobs").map_err(failed)? { "blobs" } else { "(SELECT '' AS name, x'' AS bytes WHERE 0)" };
+        let mut statement = self.connection.prepare(&format!("SELECT name, bytes FROM {blobs}")).map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;
         while let Some(row) = rows.next().map_err(failed)? {
             let (name, bytes): (String, Vec<u8>) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
@@ -235,6 +273,9 @@ impl Store {
 
     fn read_audits(&self, state: &mut State, path: &Path) -> Result<(), OpenError> {
         let failed = |error: rusqlite::Error| explain(path, &error);
+        if !self.has("audits").map_err(failed)? {
+            return Ok(());
+        }
         let mut statement =
             self.connection.prepare("SELECT tenant, event FROM audits ORDER BY tenant, number").map_err(failed)?;
         let mut rows = statement.query([]).map_err(failed)?;

@@ -9,6 +9,7 @@ mod cli_run;
 mod cli_runs;
 mod cli_runs_explain;
 mod cli_runs_show;
+mod cli_sandbox;
 mod cli_state;
 mod contract;
 mod damage;

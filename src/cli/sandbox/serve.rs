@@ -1,4 +1,4 @@
-//! `tenantry sandbox`: a simulated Qlik Cloud over HTTP.
+//! `tenantry sandbox` without more: a simulated Qlik Cloud over HTTP.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tenantry::sandbox::{Client, Estate, FaultFile, Faults, Reach};
-use tenantry::{Sandbox, SandboxError, SandboxSettings};
+use tenantry::{Sandbox, SandboxSettings};
 use tokio::net::TcpListener;
 
-use super::arguments::{Common, SandboxArguments};
-use super::console::Console;
-use super::exit::Exit;
-use super::interrupt::Interrupts;
+use super::super::arguments::{Common, SandboxArguments};
+use super::super::console::Console;
+use super::super::exit::Exit;
+use super::super::interrupt::Interrupts;
 use crate::report::{Paint, Trouble};
 
 /// The regions that are shown: those of the reference customers. All answer.
 const REGIONS: [&str; 3] = ["eu", "uk", "us"];
 
-pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &SandboxArguments) -> Exit {
+pub(super) async fn serve(console: &Console, common: &Common, arguments: &SandboxArguments) -> Exit {
     let faults = match arguments.faults.as_deref().map(faults).transpose() {
         Ok(faults) => faults,
         Err(trouble) => return fail(console, common, &trouble),
@@ -40,7 +40,7 @@ pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &Sand
         None => Sandbox::in_memory(settings),
         Some(path) => match Sandbox::open(path, settings) {
             Ok(sandbox) => sandbox,
-            Err(error) => return fail(console, common, &unusable(&error)),
+            Err(error) => return fail(console, common, &super::unusable(&error)),
         },
     };
     // Before it listens, so that whoever waits for the line below can end it well.
@@ -115,10 +115,6 @@ fn organizations(sandbox: &Sandbox) -> Vec<Value> {
         |client: &Client| json!({"client_id": client.id, "client_secret": client.secret, "acts": reach(client)});
     let organization = |(name, key, clients): (String, String, Vec<Client>)| json!({"name": name, "license_key": key, "clients": clients.iter().map(client).collect::<Vec<_>>()});
     sandbox.organizations().into_iter().map(organization).collect()
-}
-
-fn unusable(error: &SandboxError) -> Trouble {
-    Trouble::new(error.to_string()).help(error.hint())
 }
 
 async fn listen(host: Option<IpAddr>, port: u16) -> std::io::Result<Vec<TcpListener>> {
