@@ -45,8 +45,8 @@ pub use history::{
     Fate, Figures, History, HistoryError, Moment, PastEvent, PastOperation, PastStep, Process, RunSummary, UsedFile,
 };
 pub use host::{
-    BuildError, Cancel, Difference, Host, HostBuilder, Listing, Playbook, Replayed, Run, RunReport, RunStatus,
-    TenantSummary, TenantsError, Undo, UndoError, UndoReport, UndoStep, UndoVerdict, Verdict,
+    BuildError, Cancel, Difference, Host, HostBuilder, Listing, Playbook, RecordedTenant, Replayed, Run, RunReport,
+    RunStatus, TenantSummary, TenantsError, Undo, UndoError, UndoReport, UndoStep, UndoVerdict, Verdict, Whose,
 };
 pub use interpreter::{LocalOperation, Stray, Trace, TraceKind};
 pub use operation::{Failure, FailureKind, Site};

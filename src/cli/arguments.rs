@@ -287,8 +287,23 @@ pub(crate) enum SandboxCommand {
         #[arg(value_name = "B")]
         after: PathBuf,
     },
+    /// Copy a tenant's configuration from a target, read only and without secrets, into a state for a sandbox
+    Record(RecordArguments),
     /// Empty a sandbox's state, and take its tenants out of the registry
     Reset(ResetArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RecordArguments {
+    /// The tenant that the registry has for the customer of this code
+    #[arg(long, value_name = "CODE", conflicts_with = "tenant")]
+    pub(crate) customer: Option<String>,
+    /// The tenant with this host name; without it and a customer, the one that the target is pinned to
+    #[arg(long, value_name = "HOST")]
+    pub(crate) tenant: Option<String>,
+    /// The file to make; one that exists stays untouched
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Args, Debug)]

@@ -302,6 +302,14 @@ impl Connection {
         }
     }
 
+    /// The tenant that the target is pinned to.
+    pub(super) fn pinned(&self) -> Option<String> {
+        match &self.enrolment {
+            Enrolment::Pinned { hostname } => Some(hostname.clone()),
+            Enrolment::Organization { .. } => None,
+        }
+    }
+
     /// The customer's tenant as the registry has it after a run.
     pub(super) async fn tenant_of(&self, host: &Inner, customer: &str) -> Option<super::TenantSummary> {
         let tenant = match &self.enrolment {
@@ -341,7 +349,7 @@ fn as_tenant(customer: &str, document: &serde_json::Value) -> Option<Tenant> {
 }
 
 /// `GET tenants/me` (qlik.dev, tenants REST API).
-fn my_tenant(hostname: &str) -> Operation {
+pub(super) fn my_tenant(hostname: &str) -> Operation {
     Operation {
         id: "getMyTenant".to_owned(),
         call: Call::Request(Request::new(Host::Tenant(hostname.to_owned()), http::Method::GET, "/api/v1/tenants/me")),

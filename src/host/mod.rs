@@ -7,6 +7,7 @@ mod earlier;
 mod lane;
 mod open_log;
 mod past;
+mod record;
 mod recorded_run;
 mod replay;
 mod report;
@@ -19,6 +20,7 @@ mod work;
 
 pub use builder::{BuildError, HostBuilder};
 pub use connection::{Listing, Verdict};
+pub use record::{RecordedTenant, Whose};
 pub use replay::{Difference, Replayed};
 pub use report::{RunReport, RunStatus, TenantSummary};
 pub use run::{Cancel, Run};

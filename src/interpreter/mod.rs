@@ -48,6 +48,7 @@ pub use settlement::Settlement;
 pub use strays::{Stray, Trace, TraceKind};
 pub use timed::Timed;
 
+pub(crate) use reading::{all_items, reading};
 pub(crate) use settlement::cannot_tell;
 pub(crate) use shown::{Shown, shows};
 pub(crate) use strays::{strays, trace};

@@ -10,7 +10,7 @@ use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation,
 const MAX_PAGES: usize = 10_000;
 
 /// A read of what `read` gives at `path`.
-pub(super) fn reading(
+pub(crate) fn reading(
     read: &Published,
     host: Host,
     path: String,
@@ -33,7 +33,7 @@ pub(super) fn key_of(key: &Key, read: &Published, page: usize) -> Key {
 }
 
 /// All items of the list that `first` asks for, page by page.
-pub(super) async fn all_items<I: Interpreter + ?Sized>(
+pub(crate) async fn all_items<I: Interpreter + ?Sized>(
     interpreter: &I,
     key: &Key,
     list: &Published,

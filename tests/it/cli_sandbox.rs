@@ -210,3 +210,74 @@ fn files_that_are_no_states_are_told_from_each_other() {
         assert!(!folder.path().join("none.db").exists() && !folder.path().join("c.db").exists(), "{file}");
     }
 }
+
+/// A target of the project: the served sandbox, with its one client.
+fn target(served: &Served) -> String {
+    let id = served.text("client_id");
+    let client = format!("{{ client_id = \"{id}\", client_secret = {{ env = \"SECRET\" }} }}");
+    format!(
+        "[targets.local]\naddress = \"{}\"\nlicense_key = {{ env = \"KEY\" }}\nconsole = {client}\nregions.eu = {client}",
+        served.text("url")
+    )
+}
+
+fn at(served: &Served, folder: &Folder, arguments: &str) -> Ended {
+    let mut command = folder.command(&format!("{arguments} --target local"));
+    command.env("SECRET", served.text("client_secret")).env("KEY", served.text("license_key"));
+    Ended::of(command.output().unwrap())
+}
+
+#[test]
+fn a_tenant_of_a_target_is_recorded_without_secrets_and_served_again() {
+    let folder = Folder::stock();
+    let served = Served::start(&folder, "--state there.db");
+    folder.add_settings(&target(&served));
+    for playbook in ["onboard", "hydrate"] {
+        fine(at(&served, &folder, &format!("run playbooks/{playbook}.rhai --customer customers/harbour.yaml --quiet")));
+    }
+    let told = fine(at(&served, &folder, "sandbox record --customer hb --out here.db --json")).json();
+    assert_eq!((&told["version"], &told["missing"]), (&json!(1), &json!([])));
+    let host = told["tenant"].as_str().unwrap();
+    let by_host = fine(at(&served, &folder, &format!("sandbox record --tenant {host} --out same.db")));
+    assert!(by_host.error.contains("without secrets"), "{}", by_host.error);
+    for (command, code, reason) in [
+        ("sandbox record --customer hb --out here.db", 4, "exists, and stays as it is"),
+        ("sandbox record --customer nobody --out x.db", 4, "no tenant for the customer `nobody`"),
+        ("sandbox record --out x.db", 4, "which of its tenants"),
+        ("sandbox record --tenant nowhere.eu.qlikcloud.com --out x.db", 5, "LOGIN-2"),
+    ] {
+        let refused = at(&served, &folder, command);
+        assert_eq!(refused.code, Some(code), "{command}: {}", refused.error);
+        assert!(refused.error.contains(reason), "{command}: {}", refused.error);
+    }
+    assert!(!folder.path().join("x.db").exists());
+    let secret = served.text("client_secret").to_owned();
+    served.end();
+    let whole = std::fs::read(folder.path().join("here.db")).unwrap();
+    assert!(!whole.windows(secret.len()).any(|part| part == secret.as_bytes()));
+    assert_eq!(fine(folder.run("sandbox diff here.db same.db --json")).json()["differences"], json!([]));
+
+    // What was recorded is what was there: but for what is inside apps and archives, and what only a bot has.
+    let diff = fine(folder.run("sandbox diff there.db here.db --json")).json();
+    let configured =
+        ["space", "space assignment", "group", "role", "identity provider", "web integration", "CSP origin"];
+    let other: Vec<_> = diff["differences"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| !one["tenant"].is_null() && configured.contains(&one["resource"].as_str().unwrap()))
+        .collect();
+    assert_eq!(other, Vec::<&Value>::new(), "{diff:#}");
+
+    // And a sandbox goes on from it.
+    let again = Served::start(&folder, "--state here.db");
+    folder.write("tenantry.toml", &target(&again));
+    let record = fine(at(&again, &folder, &format!("sandbox record --tenant {host} --out again.db --json"))).json();
+    assert_eq!(record["missing"], json!([]));
+    again.end();
+    let diff = fine(folder.run("sandbox diff here.db again.db --json")).json();
+    let mut seen: Vec<_> =
+        diff["differences"].as_array().unwrap().iter().map(|one| one["resource"].as_str().unwrap()).collect();
+    seen.retain(|resource| *resource != "organization" && *resource != "seat");
+    assert_eq!(seen, Vec::<&str>::new(), "a recording of a recording is the same");
+}

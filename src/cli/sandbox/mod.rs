@@ -1,6 +1,7 @@
 //! `tenantry sandbox`: a simulated Qlik Cloud over HTTP, and what is done with the states it leaves.
 
 mod diff;
+mod record;
 mod reset;
 mod serve;
 mod snapshot;
@@ -23,6 +24,7 @@ pub(crate) async fn sandbox(console: &Console, common: &Common, arguments: &Sand
     let done = match &arguments.command {
         None => return serve::serve(console, common, arguments).await,
         Some(SandboxCommand::Diff { before, after }) => diff::diff(console, common, before, after),
+        Some(SandboxCommand::Record(arguments)) => record::record(console, common, arguments).await,
         Some(SandboxCommand::Reset(arguments)) => reset::reset(console, common, arguments),
         Some(SandboxCommand::Snapshot { file, state }) => snapshot::snapshot(console, common, file, state.as_deref()),
     };
