@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::operation::{
     BranchStep, Failure, FailureKind, Key, Operation, Outcome, RecordedOperation, RecordedOutcome, Site, Written,
+    refused_items,
 };
 use crate::store::{Entry, Logged};
 
@@ -39,8 +40,16 @@ struct Attempt {
 }
 
 impl Attempt {
-    fn is_answered(&self) -> bool {
-        matches!(self.told.as_deref(), Some(RecordedOutcome::Answer { .. }))
+    /// Whether it was answered and did something: where all of several things were refused, it may be asked once more.
+    fn is_done(&self) -> bool {
+        match self.told.as_deref() {
+            Some(RecordedOutcome::Answer { status: 207, json: Some(body), .. }) => {
+                let items = body["data"].as_array().map_or(0, Vec::len);
+                items == 0 || refused_items(body).count() < items
+            }
+            Some(RecordedOutcome::Answer { .. }) => true,
+            _ => false,
+        }
     }
 }
 
@@ -244,7 +253,7 @@ impl Record {
         for (key, attempts) in &self.operations {
             for attempt in attempts {
                 let operation = &attempt.operation;
-                if operation.effect.is_write() && attempt.is_answered() {
+                if operation.effect.is_write() && attempt.is_done() {
                     written.note(key, &operation.subject, operation.effect);
                 }
             }
@@ -288,7 +297,7 @@ impl Record {
     /// The record of a write of this call that was carried out and did the same.
     fn carried_out(&mut self, key: &Key, operation: &Operation) -> Option<Answer> {
         let digest = operation.digest();
-        let good = |attempt: &Attempt| attempt.operation.digest == digest && attempt.is_answered();
+        let good = |attempt: &Attempt| attempt.operation.digest == digest && attempt.is_done();
         let mut others: Vec<&Key> = self
             .operations
             .keys()

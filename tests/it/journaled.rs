@@ -300,6 +300,24 @@ async fn a_write_that_did_not_succeed_or_is_another_is_done_in_the_call_that_sta
     assert_eq!(id(ask(&layer, "0:createSpace#1", "other").await), "s3");
 }
 
+/// An answer that says of each of several things how it went.
+#[expect(clippy::unnecessary_wraps, reason = "it stands where an outcome is expected")]
+fn several(statuses: &[u16]) -> Outcome {
+    let data: Vec<Value> = statuses.iter().map(|status| json!({ "status": status })).collect();
+    Ok(Response { status: 207, headers: BTreeMap::new(), payload: Payload::Json(json!({ "data": data, "id": "207" })) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_in_all_its_parts_is_asked_again_when_its_call_starts_again() {
+    for (statuses, then) in [(&[503, 403][..], "new"), (&[201, 403], "207"), (&[201], "207"), (&[], "207")] {
+        let world = World::new().await;
+        ask(&world.layer([several(statuses)]), "0:addLicenseAssignments#0", "a").await.unwrap();
+        let world = world.resumed().await;
+        let again = ask(&world.layer([answer(207, "new")]), "0:addLicenseAssignments#0", "a").await;
+        assert_eq!(id(again), then, "{statuses:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_write_that_was_done_is_known_again_at_another_place_of_its_call() {
     let world = World::new().await;
