@@ -11,8 +11,9 @@ use super::options::{invalid, options, script, suggestion};
 use super::request::{Ask, text_of, unexpected};
 use super::spaces::Space;
 use super::tenants::Tenant;
+use super::waiting;
 use crate::event::{Change, FieldChange};
-use crate::operation::Effect;
+use crate::operation::{Effect, Failure};
 use crate::playbook::{Call, ScriptError};
 
 /// `space.apps`.
@@ -27,6 +28,10 @@ pub(super) struct App {
     /// Its attributes.
     document: Arc<Value>,
 }
+
+/// How long a new space may take until it can be published to, in seconds. Qlik's samples try again after a second (deploy
+/// content to a tenant); how often is an assumption.
+const SETTLED: u64 = 10;
 
 /// How many earlier versions stay in the staging space unless a playbook says otherwise: the one to roll back to.
 const KEEP: u64 = 1;
@@ -281,8 +286,19 @@ fn send(
         }
         None => body["spaceId"] = json!(space.id),
     }
-    let ask = space.tenant.ask(operation, thing.clone()).var("appId", &app.id).json(body);
-    let document = ask.send(call)?.json()["attributes"].clone();
+    let ask = || space.tenant.ask(operation, thing.clone()).var("appId", &app.id).json(body.clone());
+    // A space made a moment ago may not be there yet for who publishes to it.
+    let early = |failure: &Failure| target.is_none() && failure.status == Some(404);
+    let published = waiting::wait(call, SETTLED, |call| match ask().attempt(call)? {
+        Ok(response) => Ok(Some(response)),
+        Err(failure) if early(&failure) => Ok(None),
+        Err(failure) => Err(call.throw(failure)),
+    })?;
+    let published = match published {
+        Some(response) => response,
+        None => ask().send(call)?,
+    };
+    let document = published.json()["attributes"].clone();
     let before = target.map(App::marker).unwrap_or_default();
     let told = |text: Option<String>| text.map_or(Value::Null, Value::from);
     let changes = [
