@@ -86,6 +86,16 @@ impl InProcess {
         let response = self.0.exchange(request).await;
         let response = response.ok_or_else(|| failed("the connection was lost".to_owned(), true))?;
         let (head, body) = response.into_parts();
+        let told = head.headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        if told.is_some_and(|told: usize| body.len() < told) {
+            let message = format!("{} of {} bytes came", body.len(), told.unwrap_or_default());
+            return Err(TransportError {
+                kind: TransportErrorKind::Truncated,
+                sent: true,
+                status: Some(head.status),
+                message,
+            });
+        }
         Ok((head.status, head.headers, body))
     }
 }

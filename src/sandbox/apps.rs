@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::blobs::CONTENT;
 use super::context::{Answer, Context, Handled, text};
 use super::items;
+use super::lags::Lags;
 use super::quotas;
 use super::refusal::Refusal;
 use super::resources::Resource;
@@ -142,8 +143,23 @@ fn missing() -> Refusal {
 
 /// The app of this id, when the caller may see it.
 fn visible(context: &Context<'_>, id: &str) -> Result<Document, Refusal> {
-    let app = context.get(APPS, id).filter(|app| sees(context, &Caller::of(context), app)).ok_or_else(missing)?;
+    let caller = Caller::of(context);
+    let app = context.get(APPS, id).filter(|app| sees(context, &caller, app)).ok_or_else(missing)?;
+    if Lags::holds(context.lags.readers, text(&app, "publishTime"), context.now)
+        && by_group_only(context, &caller, &app)
+    {
+        return Err(Refusal::forbidden("the user may not see the app"));
+    }
     Ok(if app.get(LOADS).is_some() { Arc::new(by_now(context, &app)) } else { app })
+}
+
+/// Whether the caller sees the app by nothing but a group's role in its space.
+fn by_group_only(context: &Context<'_>, caller: &Caller, app: &Value) -> bool {
+    let space = text(app, "spaceId");
+    let own = context.collection("assignments").find("assigneeId", caller.id());
+    let assigned = own.iter().any(|assignment| text(assignment, "spaceId") == space);
+    let owned = space_of(context, app).is_some_and(|space| text(&space, "ownerId") == caller.id());
+    !(caller.is_admin() || owns(caller, app) || owned || assigned)
 }
 
 /// The app of the path, when the caller may change it.
@@ -351,6 +367,9 @@ fn delete(context: &mut Context<'_>) -> Handled {
 fn managed(context: &Context<'_>, id: &str) -> Result<Document, Refusal> {
     let caller = Caller::of(context);
     let space = context.get("spaces", id).filter(|space| caller.sees(space)).ok_or_else(missing)?;
+    if Lags::holds(context.lags.publish, text(&space, "createdAt"), context.now) {
+        return Err(missing());
+    }
     if text(&space, "type") != "managed" {
         return Err(Refusal::bad_request("apps are published to managed spaces").pointer("/spaceId"));
     }

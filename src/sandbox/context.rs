@@ -14,6 +14,7 @@ use super::dispatch::Sight;
 use super::events::{self, Event};
 use super::hosts::Place;
 use super::ids;
+use super::lags::Lags;
 use super::multipart::Part;
 use super::refusal::Refusal;
 use super::state::{Document, SELF, Scope, State};
@@ -48,6 +49,7 @@ pub(super) struct Context<'r> {
     pub(super) grant: Option<Grant>,
     pub(super) now: Timestamp,
     pub(super) random: &'r Random,
+    pub(super) lags: Lags,
     state: State,
     changes: Vec<Change>,
     scope: Scope,
@@ -68,6 +70,7 @@ pub(super) struct Asked<'r> {
     pub(super) bytes: &'r Bytes,
     pub(super) now: Timestamp,
     pub(super) random: &'r Random,
+    pub(super) lags: Lags,
 }
 
 impl<'r> Context<'r> {
@@ -90,6 +93,7 @@ impl<'r> Context<'r> {
             grant: None,
             now: asked.now,
             random: asked.random,
+            lags: asked.lags,
             state,
             changes: Vec::new(),
             scope,

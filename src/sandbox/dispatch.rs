@@ -7,12 +7,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use super::context::{Answer, Asked, Context, Handled, text};
 use super::hosts::{self, Place};
 use super::refusal::{Refusal, Shape};
+use super::settings::Settings;
 use super::state::{Scope, State};
 use super::store::Change;
 use super::{estate, ids, oauth, published, resources, scopes, token};
 use crate::contract::{Published, Role};
 use crate::operation::Effect;
-use crate::surroundings::{Clock, Random};
 
 /// The address with which links in the answer begin: what the client put before the path of the host it asked, for
 /// example `http://127.0.0.1:4848/halyard.eu.qlikcloud.com`. Without it links begin with `https://<host>`.
@@ -79,8 +79,7 @@ pub(super) fn answer(
     request: &Request<Bytes>,
     state: State,
     sight: Sight<'_>,
-    clock: &dyn Clock,
-    random: &Random,
+    Settings { clock, random, lags, .. }: &Settings,
 ) -> Outcome {
     let uri = request.uri();
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
@@ -99,6 +98,7 @@ pub(super) fn answer(
         bytes: request.body(),
         now: clock.now(),
         random,
+        lags: *lags,
     };
     let before = state.clone();
     let mut context = Context::new(asked, state);
@@ -123,7 +123,7 @@ pub(super) fn answer(
     Outcome { response: respond(answer), changed, violations }
 }
 
-fn respond(answer: Answer) -> Response<Bytes> {
+pub(super) fn respond(answer: Answer) -> Response<Bytes> {
     let length = HeaderValue::from(answer.body.len());
     let mut response = Response::new(answer.body);
     *response.status_mut() = answer.status;

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use serde::Deserialize;
 
 use super::faults::{Arrival, Fault, FaultError, Faults};
+use super::hosts::is_host;
+use super::lags::{Lags, Limits};
 use super::schedule::{Chance, Rates};
 use crate::contract::contract;
 
@@ -24,6 +26,12 @@ use crate::contract::contract;
 /// [chance]                    # besides, one request in fifty is one too many
 /// seed = 7
 /// rates = { limited = 0.02 }
+///
+/// [lags]                      # a new app is in the index of items five seconds later
+/// index = 5
+///
+/// [limits]                    # the published rate limits are kept
+/// tiers = true
 /// ```
 #[derive(Debug)]
 pub struct FaultFile {
@@ -31,6 +39,8 @@ pub struct FaultFile {
     /// How many requests each strike has seen that it is about.
     seen: Mutex<Vec<u64>>,
     chance: Option<Chance>,
+    lags: Lags,
+    limits: Limits,
 }
 
 /// A file of faults cannot be used.
@@ -48,6 +58,12 @@ pub enum FaultFileError {
     Operation {
         /// What the file says.
         operation: String,
+    },
+    /// A host that there cannot be.
+    #[error("`{host}` is no host of Qlik Cloud; write it whole, such as `halyard-hb.eu.qlikcloud.com`")]
+    Host {
+        /// What the file says.
+        host: String,
     },
     /// Requests and times are counted from 1.
     #[error("`from` and `times` are counted from 1")]
@@ -70,12 +86,17 @@ struct Written {
     #[serde(default)]
     strike: Vec<WrittenStrike>,
     chance: Option<WrittenChance>,
+    #[serde(default)]
+    lags: Lags,
+    #[serde(default)]
+    limits: Limits,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenStrike {
     operation: Option<String>,
+    host: Option<String>,
     #[serde(default = "one")]
     from: u64,
     #[serde(default = "one")]
@@ -97,6 +118,7 @@ fn one() -> u64 {
 #[derive(Debug)]
 struct Strike {
     operation: Option<String>,
+    host: Option<String>,
     /// Which of its requests are struck, counted from 1.
     requests: std::ops::Range<u64>,
     fault: Fault,
@@ -112,7 +134,19 @@ impl FaultFile {
         let strikes = written.strike.into_iter().map(Strike::read).collect::<Result<Vec<_>, _>>()?;
         let seen = Mutex::new(vec![0; strikes.len()]);
         let chance = written.chance.map(WrittenChance::read).transpose()?;
-        Ok(Self { strikes, seen, chance })
+        Ok(Self { strikes, seen, chance, lags: written.lags, limits: written.limits })
+    }
+
+    /// How far parts of the cloud lag behind: for [`Settings::lags`](super::Settings).
+    #[must_use]
+    pub fn lags(&self) -> Lags {
+        self.lags
+    }
+
+    /// Which rate limits are kept: for [`Settings::limits`](super::Settings).
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
     }
 }
 
@@ -125,7 +159,11 @@ impl Strike {
             return Err(FaultFileError::Count);
         }
         let requests = written.from..written.from.saturating_add(written.times);
-        Ok(Self { operation: written.operation, requests, fault: written.fault.parse()? })
+        let host = written.host.map(|host| host.to_ascii_lowercase());
+        if let Some(host) = host.as_ref().filter(|host| !is_host(host)) {
+            return Err(FaultFileError::Host { host: host.clone() });
+        }
+        Ok(Self { operation: written.operation, host, requests, fault: written.fault.parse()? })
     }
 }
 
@@ -140,7 +178,8 @@ impl Faults for FaultFile {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let mut struck = None;
         for (strike, seen) in self.strikes.iter().zip(seen.iter_mut()) {
-            if strike.operation.as_ref().is_none_or(|operation| operation == arrival.operation) {
+            let host = strike.host.as_ref().is_none_or(|host| host == arrival.host);
+            if host && strike.operation.as_ref().is_none_or(|operation| operation == arrival.operation) {
                 *seen += 1;
                 if strike.requests.contains(seen) {
                     struck = struck.or_else(|| Some(strike.fault.clone()));

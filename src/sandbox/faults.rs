@@ -56,6 +56,26 @@ pub enum Fault {
         /// How many changes are not seen.
         changes: usize,
     },
+    /// It is done, and its answer breaks off; one without a body goes well.
+    Cut {
+        /// After how many bytes of the body.
+        bytes: usize,
+    },
+    /// It is done, and the body of its answer comes slowly, by tokio's clock.
+    Slow {
+        /// Over how much time.
+        over: Duration,
+    },
+    /// One thing of several that it asks for is refused (207), the last one; the others are done. Where nothing is answered
+    /// so, it goes well: only seats of licences are.
+    Partly {
+        /// What the one is refused with.
+        status: StatusCode,
+        /// Qlik's code.
+        code: String,
+    },
+    /// Its tenant is disabled (401), with the one code for tokens and the other for all else; on other hosts it goes well.
+    Disabled,
     /// It arrives later, by tokio's clock, even when nobody waits for its answer any more.
     Late {
         /// How much later.
@@ -134,10 +154,10 @@ impl Fault {
     /// Whether the request is done all the same.
     pub(super) fn is_done(&self, wants_token: bool) -> bool {
         match self {
-            Self::Refused { .. } | Self::Limited { .. } => false,
+            Self::Refused { .. } | Self::Limited { .. } | Self::Disabled => false,
             Self::Failed { done, .. } | Self::Lost { done } | Self::Silent { done } => *done,
             Self::Expired => !wants_token,
-            Self::Stale { .. } | Self::Late { .. } => true,
+            Self::Stale { .. } | Self::Late { .. } | Self::Cut { .. } | Self::Slow { .. } | Self::Partly { .. } => true,
         }
     }
 
@@ -158,7 +178,12 @@ impl Fault {
             Self::Expired => {
                 Some(Refusal::unauthorized("the token is not valid on this host, or no longer").response(words))
             }
-            Self::Lost { .. } | Self::Silent { .. } | Self::Stale { .. } | Self::Late { .. } => None,
+            Self::Disabled => {
+                let code = if path == "/oauth/token" { "TENANT_DEACTIVATED" } else { "TENANT_DISABLED" };
+                let refusal = Refusal::new(StatusCode::UNAUTHORIZED, code, "Tenant is disabled");
+                Some(refusal.response(words))
+            }
+            _ => None,
         }
     }
 
@@ -167,6 +192,8 @@ impl Fault {
         match self {
             Self::Lost { .. } | Self::Silent { .. } => None,
             Self::Failed { status, .. } => Some(failed(*status).response(Shape::of(path))),
+            // The head says how much there would be.
+            Self::Cut { bytes } => Some(response.map(|body| body.slice(..(*bytes).min(body.len().saturating_sub(1))))),
             _ => Some(response),
         }
     }
@@ -219,7 +246,8 @@ fn subject(id: &str, document: &Document) -> String {
 }
 
 /// A fault in one word: `refused:403:HTTP-403`, `limited:3`, `failed:503`, `failed-done:503`, `lost`, `lost-done`,
-/// `silent`, `silent-done`, `expired`, `stale:2`, `late:250` (milliseconds).
+/// `silent`, `silent-done`, `expired`, `stale:2`, `cut:40` (bytes), `slow:250` (milliseconds), `partly:403:LICENSES-011`,
+/// `disabled`, `late:250` (milliseconds).
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -233,6 +261,10 @@ impl fmt::Display for Fault {
             Self::Silent { done: true } => f.write_str("silent-done"),
             Self::Expired => f.write_str("expired"),
             Self::Stale { changes } => write!(f, "stale:{changes}"),
+            Self::Cut { bytes } => write!(f, "cut:{bytes}"),
+            Self::Slow { over } => write!(f, "slow:{}", over.as_millis()),
+            Self::Partly { status, code } => write!(f, "partly:{}:{code}", status.as_u16()),
+            Self::Disabled => f.write_str("disabled"),
             Self::Late { by } => write!(f, "late:{}", by.as_millis()),
         }
     }
@@ -242,7 +274,8 @@ impl fmt::Display for Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not a fault: write refused:STATUS:CODE, limited:SECONDS, failed:STATUS, failed-done:STATUS, lost, \
-     lost-done, silent, silent-done, expired, stale:CHANGES or late:MILLISECONDS"
+     lost-done, silent, silent-done, expired, stale:CHANGES, cut:BYTES, slow:MILLISECONDS, partly:STATUS:CODE, disabled or \
+     late:MILLISECONDS"
 )]
 pub struct FaultError(String);
 
@@ -263,6 +296,11 @@ fn parse(text: &str) -> Option<Fault> {
             let (number, code) = rest.split_once(':')?;
             Fault::Refused { status: status(number).filter(StatusCode::is_client_error)?, code: code.to_owned() }
         }
+        ("partly", Some(rest)) => {
+            let (number, code) = rest.split_once(':')?;
+            let refuses = |status: &StatusCode| status.is_client_error() || status.is_server_error();
+            Fault::Partly { status: status(number).filter(refuses)?, code: code.to_owned() }
+        }
         ("limited", Some(seconds)) => Fault::Limited { wait: Duration::from_secs(seconds.parse().ok()?) },
         ("failed", Some(number)) => Fault::Failed { status: broken(number)?, done: false },
         ("failed-done", Some(number)) => Fault::Failed { status: broken(number)?, done: true },
@@ -272,6 +310,9 @@ fn parse(text: &str) -> Option<Fault> {
         ("silent-done", None) => Fault::Silent { done: true },
         ("expired", None) => Fault::Expired,
         ("stale", Some(changes)) => Fault::Stale { changes: changes.parse().ok()? },
+        ("cut", Some(bytes)) => Fault::Cut { bytes: bytes.parse().ok()? },
+        ("slow", Some(milliseconds)) => Fault::Slow { over: Duration::from_millis(milliseconds.parse().ok()?) },
+        ("disabled", None) => Fault::Disabled,
         ("late", Some(milliseconds)) => Fault::Late { by: Duration::from_millis(milliseconds.parse().ok()?) },
         _ => return None,
     })

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::apps::{self, APPS, SIZE};
 use super::context::{Answer, Context, Handled, text};
 use super::item_collections::{self, Memberships};
+use super::lags::Lags;
 use super::paging::{self, Paging};
 use super::patch;
 use super::refusal::Refusal;
@@ -101,7 +102,9 @@ fn item(context: &Context<'_>, caller: &Caller, app: &Value) -> Option<Value> {
 /// The entries of those apps that the caller sees.
 fn entries(context: &Context<'_>, apps: Vec<Document>) -> Vec<Document> {
     let caller = Caller::of(context);
-    let seen = apps.into_iter().filter(|app| apps::sees(context, &caller, app));
+    let (index, now) = (context.lags.index, context.now);
+    let indexed = apps.into_iter().filter(|app| !Lags::holds(index, text(app, "createdDate"), now));
+    let seen = indexed.filter(|app| apps::sees(context, &caller, app));
     seen.filter_map(|app| item(context, &caller, &app)).map(Arc::new).collect()
 }
 

@@ -52,6 +52,14 @@ pub struct Rates {
     pub stale: f64,
     /// Late.
     pub late: f64,
+    /// The answer breaks off.
+    pub cut: f64,
+    /// The answer comes slowly.
+    pub slow: f64,
+    /// One of several things refused.
+    pub partly: f64,
+    /// The tenant disabled.
+    pub disabled: f64,
 }
 
 impl Rates {
@@ -69,14 +77,20 @@ impl Rates {
             expired: self.expired * factor,
             stale: self.stale * factor,
             late: self.late * factor,
+            cut: self.cut * factor,
+            slow: self.slow * factor,
+            partly: self.partly * factor,
+            disabled: self.disabled * factor,
         }
     }
 
     /// Whether each is a chance, and all of them together are.
     #[must_use]
     pub fn are_possible(&self) -> bool {
-        let Self { refused, limited, storms, failed, failed_done, lost, lost_done, expired, stale, late } = *self;
-        let all = [refused, limited, storms, failed, failed_done, lost, lost_done, expired, stale, late];
+        let Self { refused, limited, storms, failed, failed_done, lost, lost_done, expired, .. } = *self;
+        let Self { stale, late, cut, slow, partly, disabled, .. } = *self;
+        let before = [refused, limited, storms, failed, failed_done, lost, lost_done, expired];
+        let all = before.into_iter().chain([stale, late, cut, slow, partly, disabled]).collect::<Vec<f64>>();
         all.iter().all(|rate| (0.0..=1.0).contains(rate)) && all.iter().sum::<f64>() <= 1.0
     }
 }
@@ -139,6 +153,15 @@ impl Faults for Chance {
             Fault::Stale { changes: 1 + usize::from(one_of(&random, 8)) }
         } else if falls(rates.late) {
             Fault::Late { by: Duration::from_millis(1 + 37 * u64::from(one_of(&random, 100))) }
+        } else if falls(rates.cut) {
+            Fault::Cut { bytes: usize::from(one_of(&random, 200)) }
+        } else if falls(rates.slow) {
+            Fault::Slow { over: Duration::from_millis(1 + 37 * u64::from(one_of(&random, 100))) }
+        } else if falls(rates.partly) {
+            let status = broken(&random);
+            Fault::Partly { status, code: format!("HTTP-{}", status.as_u16()) }
+        } else if falls(rates.disabled) {
+            Fault::Disabled
         } else {
             return None;
         })

@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
@@ -122,7 +123,7 @@ async fn answer(
     sandbox: &Sandbox,
     request: Request<Incoming>,
     here: Option<SocketAddr>,
-) -> Result<Response<Full<Bytes>>, Lost> {
+) -> Result<Response<Body>, Lost> {
     let (mut head, body) = request.into_parts();
     let road = match road(sandbox, &head, here) {
         Ok(road) => road,
@@ -147,10 +148,38 @@ async fn answer(
     head.version = Version::HTTP_11;
     head.extensions.insert(Base(road.base));
     let request = Request::from_parts(head, body);
-    match sandbox.exchange(request).await {
-        Some(response) => Ok(response.map(Full::new)),
-        None => Err(Lost),
-    }
+    let Some((response, over)) = sandbox.travel(request).await else { return Err(Lost) };
+    let told = response.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let breaks = told.is_some_and(|told: usize| response.body().len() < told);
+    Ok(response.map(|body| match (over, breaks) {
+        (None, false) => whole(body),
+        _ => in_pieces(body, over.unwrap_or_default(), breaks),
+    }))
+}
+
+/// What is sent back of a request.
+type Body = UnsyncBoxBody<Bytes, Lost>;
+
+fn whole(body: Bytes) -> Body {
+    Full::new(body).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// How many pieces a body comes in that comes slowly.
+const PIECES: usize = 8;
+
+/// A body that comes over so much time, and breaks off at its end or not.
+fn in_pieces(body: Bytes, over: Duration, breaks: bool) -> Body {
+    let size = body.len().div_ceil(PIECES).max(1);
+    let pause = over / u32::try_from(PIECES).unwrap_or(1);
+    let pieces = futures_util::stream::unfold((body, breaks), move |(mut rest, breaks)| async move {
+        if rest.is_empty() {
+            return breaks.then_some((Err(Lost), (rest, false)));
+        }
+        tokio::time::sleep(pause).await;
+        let piece = rest.split_to(size.min(rest.len()));
+        Some((Ok(Frame::data(piece)), (rest, breaks)))
+    });
+    BodyExt::boxed_unsync(StreamBody::new(pieces))
 }
 
 /// The connection ends without an answer.
@@ -164,11 +193,7 @@ struct Road {
     base: String,
 }
 
-fn road(
-    sandbox: &Sandbox,
-    head: &http::request::Parts,
-    here: Option<SocketAddr>,
-) -> Result<Road, Box<Response<Full<Bytes>>>> {
+fn road(sandbox: &Sandbox, head: &http::request::Parts, here: Option<SocketAddr>) -> Result<Road, Box<Response<Body>>> {
     let refused = |status, title, detail: &str| Err(Box::new(closing(refuse(status, title, detail))));
     if head.method == Method::CONNECT {
         return refused(
@@ -208,7 +233,7 @@ fn road(
     to(segment, &rest, format!("{scheme}://{authority}/{segment}"))
 }
 
-fn to(host: &str, path: &str, base: String) -> Result<Road, Box<Response<Full<Bytes>>>> {
+fn to(host: &str, path: &str, base: String) -> Result<Road, Box<Response<Body>>> {
     let uri = Uri::builder().scheme("https").authority(host).path_and_query(path).build();
     uri.map(|uri| Road { uri, base })
         .map_err(|error| Box::new(refuse(StatusCode::BAD_REQUEST, "Bad request", &error.to_string())))
@@ -239,16 +264,16 @@ fn own(sandbox: &Sandbox, name: &str) -> Option<String> {
         .find(|host| hosts::tenant(&state, host, now).is_some())
 }
 
-fn refuse(status: StatusCode, title: &str, detail: &str) -> Response<Full<Bytes>> {
+fn refuse(status: StatusCode, title: &str, detail: &str) -> Response<Body> {
     let error = json!({"code": format!("HTTP-{}", status.as_u16()), "title": title, "detail": detail});
-    let mut response = Response::new(Full::new(Bytes::from(json!({"errors": [error]}).to_string())));
+    let mut response = Response::new(whole(Bytes::from(json!({"errors": [error]}).to_string())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
 /// The same, and the connection is closed after it: what the client still sends is not read.
-fn closing(mut response: Response<Full<Bytes>>) -> Response<Full<Bytes>> {
+fn closing(mut response: Response<Body>) -> Response<Body> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -11,7 +11,9 @@ use serde_json::json;
 use super::dispatch::{self, Sight, Violation};
 use super::estate::{self, Client};
 use super::exchange::History;
-use super::faults::{Faults, Touched};
+use super::faults::{Fault, Faults, Touched};
+use super::lags::{self, Counters, Lags, Limits};
+use super::refusal::Shape;
 use super::settings::{self, Credentials, Settings};
 use super::state::{Document, SELF, Scope, State};
 use super::store::{Change, OpenError, Store};
@@ -40,6 +42,8 @@ struct Shared {
     arrived: AtomicU64,
     /// Whether there are faults anywhere that may ask what was there before.
     remembers: AtomicBool,
+    /// For the limits and for what must wake first.
+    counters: Mutex<Counters>,
 }
 
 struct Inner {
@@ -129,6 +133,7 @@ impl Sandbox {
             flushed: Condvar::new(),
             store: store.map(Mutex::new),
             arrived: AtomicU64::new(0),
+            counters: Mutex::default(),
         });
         Self { shared, faults }
     }
@@ -160,6 +165,22 @@ impl Sandbox {
     /// The number of the request that has come now.
     pub(super) fn count(&self) -> u64 {
         self.shared.arrived.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What a request is answered that comes too early, or is one too many; `None` for all others.
+    pub(super) fn turned_away(&self, request: &Request<Bytes>, host: &str) -> Option<Response<Bytes>> {
+        let Settings { lags, limits, .. } = &self.shared.settings;
+        if *lags == Lags::default() && *limits == Limits::default() {
+            return None;
+        }
+        let (operation, now) = (dispatch::operation(request)?, self.now());
+        let mut counters = self.shared.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let wait = counters.count(*limits, &self.snapshot(), now, host, operation, &lags::user(request));
+        if let Some(wait) = wait {
+            return Fault::Limited { wait }.instead(request.uri().path());
+        }
+        let sleeps = counters.sleeps(*lags, host, operation, now);
+        sleeps.then(|| lags::asleep().response(Shape::of(request.uri().path())))
     }
 
     /// The state now.
@@ -229,10 +250,9 @@ impl Sandbox {
         sight: Sight<'_>,
         done: &mut dyn FnMut(StatusCode, Vec<Touched>),
     ) -> Response<Bytes> {
-        let Settings { clock, random, .. } = &self.shared.settings;
         if !dispatch::may_write(request.method()) {
             let state = self.snapshot();
-            let outcome = dispatch::answer(request, state, sight, &**clock, random);
+            let outcome = dispatch::answer(request, state, sight, &self.shared.settings);
             debug_assert!(outcome.changed.is_none(), "a GET changed something: {}", request.uri());
             Self::note(&mut self.inner(), outcome.violations);
             done(outcome.response.status(), Vec::new());
@@ -244,7 +264,7 @@ impl Sandbox {
                 let inner = self.inner();
                 (inner.latest.clone(), inner.failures.len())
             };
-            let outcome = dispatch::answer(request, state.clone(), sight, &**clock, random);
+            let outcome = dispatch::answer(request, state.clone(), sight, &self.shared.settings);
             let mut inner = self.inner();
             if inner.failures.len() != failures {
                 // The state it was worked out on holds changes that are not saved and are gone again.

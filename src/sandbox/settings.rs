@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::estate::Estate;
 use super::faults::Faults;
+use super::lags::{Lags, Limits};
 use super::quotas::Edition;
 use super::state::{SELF, Scope, State};
 use crate::surroundings::{Clock, Random, SystemClock};
@@ -43,6 +44,10 @@ pub struct Settings {
     pub estate: Option<Estate>,
     /// What goes wrong with requests; nothing when there is none.
     pub faults: Option<Arc<dyn Faults>>,
+    /// How far parts of the cloud lag behind; none unless said otherwise.
+    pub lags: Lags,
+    /// Which of the published rate limits are kept; none unless said otherwise.
+    pub limits: Limits,
 }
 
 impl Default for Settings {
@@ -58,6 +63,8 @@ impl Default for Settings {
             edition: None,
             estate: None,
             faults: None,
+            lags: Lags::default(),
+            limits: Limits::default(),
         }
     }
 }

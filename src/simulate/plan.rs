@@ -92,6 +92,11 @@ impl Plan {
             expired: 0.003,
             stale: 0.005,
             late: 0.02,
+            cut: 0.004,
+            slow: 0.004,
+            partly: 0.01,
+            // Whoever disables a tenant ends its runs for good.
+            disabled: 0.0,
         };
         let chance = Chance::new(below(u64::MAX), rates.times(strength));
         let arrival = |ordinal| Arrival { ordinal, operation: "createSpace", method: &http::Method::POST, host: "" };

@@ -105,9 +105,14 @@ impl Report {
 
 impl Project {
     pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    /// The same on a sandbox of other settings.
+    pub(crate) fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T09:00:00Z".parse().unwrap()));
-        let random = Random::from_seed(7);
-        let settings = Settings { clock: Arc::clone(&clock), random: random.clone(), ..Settings::default() };
+        let mut settings = Settings { clock, random: Random::from_seed(7), ..Settings::default() };
+        change(&mut settings);
         Self::on(Sandbox::in_memory(settings))
     }
 
@@ -139,13 +144,23 @@ impl Project {
 
     /// The project this repository is, with this customer.
     pub(crate) fn stock(customer: Value) -> Self {
+        Self::new().into_stock(customer)
+    }
+
+    /// The same on the sandbox this project has.
+    pub(crate) fn into_stock(self, customer: Value) -> Self {
         let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-        let project = Self { root: root.clone(), customer, ..Self::new() };
+        let project = Self { root: root.clone(), customer, ..self };
         for (name, source) in tenantry::Project::open(&root).unwrap().secrets() {
             project.vault.add(name, source.clone());
         }
         project.vault.add("entra", SecretSource::literal("entra-client-secret"));
         project
+    }
+
+    /// Lets time pass between two runs.
+    pub(crate) fn later(&self, span: Duration) {
+        self.past.set(self.past.get() + span);
     }
 
     /// Another customer in the same project.

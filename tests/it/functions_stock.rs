@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tenantry::project::{Customer, Schema};
+use tenantry::sandbox::FaultFile;
 
 use crate::functions_driver::Project;
 
@@ -99,6 +100,25 @@ fn the_reference_customers_are_hydrated_and_a_second_time_nothing_is_written() {
         assert_eq!(again.output, first.output);
         println!("{}: {} requests, then {}", customer.code(), first.requests().len(), again.requests().len());
         assert_eq!(project.sandbox.violations(), [], "nothing that was sent broke the contract");
+    }
+}
+
+#[test]
+fn a_cloud_that_lags_and_limits_is_onboarded_and_hydrated_all_the_same() {
+    let file = "[lags]\nindex = 5\npublish = 3\nreaders = 120\nautomations = 2\n[limits]\ntiers = true\ntenant = true";
+    let file = FaultFile::parse(file).unwrap();
+    for customer in customers() {
+        let project = Project::with(|settings| {
+            settings.lags = file.lags();
+            settings.limits = file.limits();
+        });
+        let project = project.into_stock(customer.values().clone());
+        onboard(&project);
+        project.play_file("playbooks/hydrate.rhai").good();
+        // What a run does before the lists show the one before is `looked_up`'s.
+        project.later(Duration::from_secs(10));
+        let again = project.play_file("playbooks/hydrate.rhai").good();
+        assert_eq!(again.writes(), Vec::<&str>::new(), "{:?}", again.told());
     }
 }
 

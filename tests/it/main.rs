@@ -65,6 +65,7 @@ mod sandbox_fidelity;
 mod sandbox_frame;
 mod sandbox_groups;
 mod sandbox_identity_providers;
+mod sandbox_lags;
 mod sandbox_licenses;
 mod sandbox_login;
 mod sandbox_oauth;

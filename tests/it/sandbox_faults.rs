@@ -232,6 +232,95 @@ async fn a_silent_connection_is_never_answered() {
 }
 
 #[tokio::test]
+async fn an_answer_breaks_off_although_all_was_done() {
+    let body = json!({"name": "Staging", "type": "shared"});
+    let struck = Struck::listed(&[(1, "cut:10")]);
+    let request = Request::post(format!("https://{}/api/v1/spaces", struck.host))
+        .header("authorization", format!("Bearer {}", struck.token))
+        .header("content-type", "application/json")
+        .body(body.to_string().into())
+        .unwrap();
+    let came = struck.cloud.sandbox.exchange(request).await.unwrap();
+    assert_eq!((came.status(), came.body().len()), (StatusCode::CREATED, 10));
+    let told: usize = came.headers()["content-length"].to_str().unwrap().parse().unwrap();
+    assert!(told > 10);
+    assert_eq!(struck.spaces(), ["Staging"]);
+
+    let struck = Struck::listed(&[(1, "cut:10")]);
+    let served = serve(&struck.cloud.sandbox).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let asked = client.post(format!("{}/{}/api/v1/spaces", served.base, struck.host)).bearer_auth(&struck.token);
+    let answer = asked.json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::CREATED);
+    assert!(answer.bytes().await.is_err(), "its body ends in the middle");
+    assert_eq!(struck.spaces(), ["Staging"]);
+    // What has no body cannot break off.
+    let space = struck.cloud.get(&struck.host, "/api/v1/spaces").body["data"][0]["id"].clone();
+    let path = format!("/api/v1/spaces/{}", space.as_str().unwrap());
+    assert_eq!(in_process(&struck, &Method::DELETE, &path, &Value::Null).await.unwrap().0, StatusCode::NO_CONTENT);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_body_takes_its_time() {
+    let struck = Struck::listed(&[(1, "slow:4000")]);
+    let began = tokio::time::Instant::now();
+    let came = in_process(&struck, &Method::GET, "/api/v1/spaces", &Value::Null).await.unwrap();
+    assert_eq!((came.0, &came.2["data"]), (StatusCode::OK, &json!([])));
+    assert_eq!(began.elapsed(), Duration::from_secs(4));
+}
+
+#[tokio::test]
+async fn the_head_of_a_slow_answer_comes_at_once() {
+    let struck = Struck::listed(&[(1, "slow:3600000"), (2, "slow:8")]);
+    let served = serve(&struck.cloud.sandbox).await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ask = || client.get(format!("{}/{}/api/v1/users", served.base, struck.host)).bearer_auth(&struck.token).send();
+    assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+    let body: Value = ask().await.unwrap().json().await.unwrap();
+    assert_eq!(body["data"].as_array().unwrap().len(), 1, "it is whole in the end");
+}
+
+#[tokio::test]
+async fn one_of_several_is_refused_and_the_others_are_done() {
+    let struck = Struck::listed(&[(1, "partly:403:LICENSES-011"), (2, "partly:503:HTTP-503"), (4, "partly:403:X")]);
+    let path = "/api/v1/licenses/assignments/actions/add";
+    let seat = |subject: &str| json!({"subject": subject, "type": "analyzer"});
+    let body = json!({"add": [seat("hb|1"), seat("hb|2")]});
+    let (status, _, answer) = in_process(&struck, &Method::POST, path, &body).await.unwrap();
+    assert_eq!(status, StatusCode::MULTI_STATUS);
+    assert_eq!((&answer["data"][0]["status"], &answer["data"][0]["subject"]), (&json!(201), &json!("hb|1")));
+    assert_eq!((&answer["data"][1]["status"], &answer["data"][1]["code"]), (&json!(403), &json!("LICENSES-011")));
+    let published = contract().operation("addLicenseAssignments").unwrap();
+    published.check_response(207, Some(&answer), tenantry::contract::Strictness::Exact).unwrap();
+    let (status, _, answer) = in_process(&struck, &Method::POST, path, &json!({"add": [seat("hb|3")]})).await.unwrap();
+    assert_eq!((status, &answer["data"][0]["status"]), (StatusCode::MULTI_STATUS, &json!(503)));
+    let listed = in_process(&struck, &Method::GET, "/api/v1/licenses/assignments", &Value::Null).await.unwrap().2;
+    let subjects: Vec<&str> =
+        listed["data"].as_array().unwrap().iter().map(|seat| seat["subject"].as_str().unwrap()).collect();
+    assert!(subjects.contains(&"hb|1") && !subjects.contains(&"hb|2") && !subjects.contains(&"hb|3"), "{subjects:?}");
+    let other = json!({"name": "Staging", "type": "shared"});
+    let came = in_process(&struck, &Method::POST, "/api/v1/spaces", &other).await.unwrap();
+    assert_eq!(came.0, StatusCode::CREATED, "nothing else is answered for several things");
+}
+
+#[tokio::test]
+async fn a_disabled_tenant_says_so_with_both_codes() {
+    let struck = Struck::listed(&[(1, "disabled"), (2, "disabled"), (3, "disabled")]);
+    let code = |came: Came| {
+        let (status, _, body) = came.unwrap();
+        (status, body["errors"][0]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let refused = |code: &str| (StatusCode::UNAUTHORIZED, code.to_owned());
+    let spaces = in_process(&struck, &Method::GET, "/api/v1/spaces", &Value::Null).await;
+    assert_eq!(code(spaces), refused("TENANT_DISABLED"));
+    let token = in_process(&struck, &Method::POST, "/oauth/token", &json!({})).await;
+    assert_eq!(code(token), refused("TENANT_DEACTIVATED"));
+    let register = Struck { host: crate::sandbox_support::REGISTER.to_owned(), ..struck };
+    let came = in_process(&register, &Method::GET, "/resources/autogenerated/product-info.json", &Value::Null).await;
+    assert_eq!(came.unwrap().0, StatusCode::OK, "only a tenant can be disabled");
+}
+
+#[tokio::test]
 async fn each_road_to_a_sandbox_has_its_own_faults() {
     let struck = Struck::listed(&[]);
     let broken = Recorded::new(Arc::new(Listed::new([(2, Fault::Lost { done: true })])));
@@ -331,7 +420,8 @@ fn create_tenant(sandbox: &Sandbox) -> tenantry::operation::Operation {
 
 #[tokio::test(start_paused = true)]
 async fn the_client_sees_what_a_lost_connection_means() {
-    for (fault, tenants) in [("lost", 0), ("lost-done", 1), ("failed:502", 0), ("failed-done:502", 1)] {
+    let faults = [("lost", 0), ("lost-done", 1), ("failed:502", 0), ("failed-done:502", 1), ("cut:20", 1)];
+    for (fault, tenants) in faults {
         // The first request fetches a token.
         let (sandbox, embedded, _) = embedded(&[(2, fault)]);
         let create = create_tenant(&sandbox);
@@ -365,12 +455,18 @@ fn faults_are_written_in_one_word() {
         "silent-done",
         "expired",
         "stale:3",
+        "cut:40",
+        "slow:250",
+        "partly:403:LICENSES-011",
+        "disabled",
         "late:250",
     ];
     for word in words {
         assert_eq!(word.parse::<Fault>().unwrap().to_string(), word);
     }
     for wrong in ["", "los", "lost:1", "limited", "limited:x", "failed:403", "refused:503:X", "refused:403", "stale:-1"]
+        .into_iter()
+        .chain(["cut", "cut:-1", "slow:soon", "partly:200:X", "partly:403", "disabled:1"])
     {
         let error = wrong.parse::<Fault>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("`{wrong}` is not a fault: write refused:")), "{error}");
@@ -386,23 +482,27 @@ fn drawn(seed: u64, rates: Rates) -> Vec<Option<Fault>> {
 #[test]
 fn chance_is_the_same_for_the_same_seed_and_keeps_to_its_rates() {
     let rates = Rates {
-        refused: 0.1,
-        limited: 0.1,
+        refused: 0.08,
+        limited: 0.08,
         storms: 0.0,
-        failed: 0.1,
-        failed_done: 0.1,
-        lost: 0.1,
-        lost_done: 0.1,
-        expired: 0.1,
-        stale: 0.1,
-        late: 0.1,
+        failed: 0.08,
+        failed_done: 0.08,
+        lost: 0.08,
+        lost_done: 0.08,
+        expired: 0.08,
+        stale: 0.08,
+        late: 0.08,
+        cut: 0.08,
+        slow: 0.0,
+        partly: 0.0,
+        disabled: 0.0,
     };
     assert_eq!(drawn(1, rates), drawn(1, rates));
     assert_ne!(drawn(1, rates), drawn(2, rates));
     assert!(drawn(1, Rates::default()).iter().all(Option::is_none));
     let all = drawn(1, rates);
     let count = |kind: fn(&Fault) -> bool| all.iter().flatten().filter(|fault| kind(fault)).count();
-    let kinds: [fn(&Fault) -> bool; 9] = [
+    let kinds: [fn(&Fault) -> bool; 10] = [
         |fault| matches!(fault, Fault::Refused { .. }),
         |fault| matches!(fault, Fault::Limited { .. }),
         |fault| matches!(fault, Fault::Failed { done: false, .. }),
@@ -412,9 +512,15 @@ fn chance_is_the_same_for_the_same_seed_and_keeps_to_its_rates() {
         |fault| matches!(fault, Fault::Expired),
         |fault| matches!(fault, Fault::Stale { .. }),
         |fault| matches!(fault, Fault::Late { .. }),
+        |fault| matches!(fault, Fault::Cut { .. }),
     ];
+    let rest = drawn(1, Rates { slow: 0.3, partly: 0.3, disabled: 0.4, ..Rates::default() });
+    let others = |kind: fn(&Fault) -> bool| rest.iter().flatten().filter(|fault| kind(fault)).count();
+    assert!((800..1000).contains(&others(|fault| matches!(fault, Fault::Slow { .. }))));
+    assert!((800..1000).contains(&others(|fault| matches!(fault, Fault::Partly { .. }))));
+    assert!((1100..1300).contains(&others(|fault| *fault == Fault::Disabled)));
     for kind in kinds {
-        assert!((200..400).contains(&count(kind)), "{all:?}");
+        assert!((150..350).contains(&count(kind)), "{all:?}");
     }
     let published = contract().operation("createSpace").unwrap();
     for fault in all.iter().flatten() {
@@ -464,6 +570,10 @@ fn a_file_of_faults_strikes_by_operation_and_by_chance() {
     assert_eq!(spaces, [None, None, done(), done(), Some("limited:3".to_owned())]);
     assert_eq!(after, [None, None]);
 
+    let file = FaultFile::parse("[[strike]]\nhost = \"H1.eu.qlikcloud.com\"\nfault = \"disabled\"").unwrap();
+    let at = |host| file.strike(&Arrival { ordinal: 1, operation: "getSpaces", method: &Method::GET, host });
+    assert_eq!((at("h2.eu.qlikcloud.com"), at("h1.eu.qlikcloud.com")), (None, Some(Fault::Disabled)));
+
     let by_chance = FaultFile::parse("[chance]\nseed = 7\nrates = { lost-done = 1.0 }").unwrap();
     let arrival = Arrival { ordinal: 1, operation: "createSpace", method: &Method::POST, host: "h" };
     assert_eq!(by_chance.strike(&arrival), Some(Fault::Lost { done: true }));
@@ -482,8 +592,13 @@ fn the_file_that_the_documents_show_is_understood() {
         rows.flat_map(|row| row.split('|').nth(1).unwrap().split(", ").map(|name| name.trim().trim_matches('`')));
     let filled = faults.map(|fault| {
         let fault = fault.replace("STATUS", if fault.starts_with("refused") { "403" } else { "503" });
-        fault.replace("CODE", "HTTP-403").replace("MILLISECONDS", "9").replace("SECONDS", "3").replace("CHANGES", "2")
+        fault
+            .replace("CODE", "HTTP-403")
+            .replace("MILLISECONDS", "9")
+            .replace("SECONDS", "3")
+            .replace("CHANGES", "2")
+            .replace("BYTES", "4")
     });
     let all: Vec<Fault> = filled.map(|fault| fault.parse().unwrap()).collect();
-    assert_eq!(all.len(), 11);
+    assert_eq!(all.len(), 15);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use tenantry::sandbox::{Client, Estate, FaultFile, Faults, Reach};
+use tenantry::sandbox::{Client, Estate, FaultFile, Faults, Lags, Limits, Reach};
 use tenantry::{Sandbox, SandboxSettings};
 use tokio::net::TcpListener;
 
@@ -33,7 +33,9 @@ pub(super) async fn serve(console: &Console, common: &Common, arguments: &Sandbo
         client_id: arguments.client_id.clone(),
         client_secret: arguments.client_secret.clone(),
         license_key: arguments.license_key.clone(),
-        faults,
+        lags: faults.as_ref().map_or_else(Lags::default, |file| file.lags()),
+        limits: faults.as_ref().map_or_else(Limits::default, |file| file.limits()),
+        faults: faults.map(|file| file as Arc<dyn Faults>),
         ..SandboxSettings::default()
     };
     let sandbox = match &arguments.state {
@@ -87,7 +89,7 @@ fn fail(console: &Console, common: &Common, trouble: &Trouble) -> Exit {
     Exit::Configuration
 }
 
-fn faults(path: &Path) -> Result<Arc<dyn Faults>, Trouble> {
+fn faults(path: &Path) -> Result<Arc<FaultFile>, Trouble> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| Trouble::new(format!("cannot read {shown}: {error}")))?;
     let file =
