@@ -200,6 +200,10 @@ fn comparable(state: &Value) -> String {
         {
             names.insert(id.to_owned(), format!("<{collection} {called}>"));
         }
+        let schedules = document["schedules"].as_array().into_iter().flatten().map(|schedule| &schedule["id"]);
+        for within in schedules.chain([&document["executionToken"]]).filter_map(Value::as_str) {
+            names.insert(within.to_owned(), format!("<of {}>", called.unwrap()));
+        }
         if collection == "tenants" {
             names.insert(
                 document["hostnames"][0].as_str().unwrap().to_owned(),
@@ -355,6 +359,20 @@ impl Reader {
                     for name in list(wanted) {
                         let path = format!("/api/v1/extensions/{0}/file/{0}.js", text(name));
                         assert!(String::from_utf8(self.exchange("GET", &path, "")).unwrap().contains("define("));
+                    }
+                }
+                "automations" => {
+                    let held = self.ask("GET", "/api/workflows/automations", "");
+                    for name in list(wanted) {
+                        let id = &find(list(&held["data"]), "name", name)["id"];
+                        let automation = self.ask("GET", &format!("/api/workflows/automations/{}", text(id)), "");
+                        let file = std::fs::read(format!("content/automations/{}.json", text(name))).unwrap();
+                        let defined: Value = serde_json::from_slice(&file).unwrap();
+                        assert_eq!(automation["workspace"], defined["workspace"]);
+                        assert_eq!(
+                            (&automation["state"], &automation["runMode"]),
+                            (&json!("available"), &json!("webhook"))
+                        );
                     }
                 }
                 "brand" => {
