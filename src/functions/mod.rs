@@ -13,6 +13,7 @@
 
 mod apps;
 mod automation_connections;
+mod automation_definition;
 mod automation_runs;
 mod automations;
 mod brands;
