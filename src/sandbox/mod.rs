@@ -128,7 +128,7 @@ pub use lags::{Lags, Limits};
 pub use quotas::Edition;
 pub use recording::{Recording, SOURCES, Source};
 pub use schedule::{Chance, Listed, Rates, Recorded, STORM};
-pub use server::listen;
+pub use server::{ServerLimits, listen};
 pub use service::Sandbox;
 pub use settings::{Credentials, Settings};
 pub use state::{Difference, Document, NotAState, Scope, State};

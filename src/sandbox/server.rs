@@ -22,6 +22,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,14 +30,39 @@ use super::dispatch::Base;
 use super::hosts;
 use super::service::Sandbox;
 
-/// What a request's body may have: twice the largest upload that is simulated, so that its own limit can answer.
-const BODY_BYTES: usize = 64 * 1024 * 1024;
-/// What a request's line and headers may have together.
-const HEAD_BYTES: usize = 64 * 1024;
-/// How many headers a request may have.
-const HEADERS: usize = 128;
-/// How long a client may take to send its headers, and again to send its body.
-const SENDING: Duration = Duration::from_secs(60);
+/// What clients may take of a served sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// How many bytes a request's body may have (64 MB: twice the largest upload with a limit of its own, so that this can
+    /// answer).
+    pub body: usize,
+    /// How many bytes a request's line and headers may have together (64 KB); hyper needs 8 KB at least.
+    pub head: usize,
+    /// How many headers a request may have (128).
+    pub headers: usize,
+    /// How long a client may take to send its headers, and again to send its body (60 seconds).
+    pub sending: Duration,
+    /// How many connections there may be at one time; others wait to be accepted (1,024).
+    pub connections: usize,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            body: 64 * 1024 * 1024,
+            head: 64 * 1024,
+            headers: 128,
+            sending: Duration::from_secs(60),
+            connections: 1_024,
+        }
+    }
+}
+
+impl ServerLimits {
+    /// The least that hyper takes for a head; less is a mistake that would end the process.
+    const HEAD: usize = 8 * 1024;
+}
+
 /// How long running requests may take when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -63,14 +89,35 @@ pub async fn listen(port: u16) -> std::io::Result<Vec<TcpListener>> {
 impl Sandbox {
     /// Answers over HTTP on the listeners until `stop` is done, then lets running requests end.
     pub async fn serve(&self, listeners: Vec<TcpListener>, stop: impl Future<Output = ()>) {
+        self.serve_within(ServerLimits::default(), listeners, stop).await;
+    }
+
+    /// The same with other limits.
+    pub async fn serve_within(
+        &self,
+        limits: ServerLimits,
+        listeners: Vec<TcpListener>,
+        stop: impl Future<Output = ()>,
+    ) {
         let (stopping, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let free = Arc::new(Semaphore::new(limits.connections.clamp(1, Semaphore::MAX_PERMITS)));
         for listener in listeners {
             let (sandbox, stopping, tasks) = (self.clone(), stopping.clone(), tasks.clone());
+            let free = Arc::clone(&free);
             tasks.clone().spawn(async move {
-                while let Some(accepted) = stopping.run_until_cancelled(listener.accept()).await {
+                let accept = async || {
+                    let accepted = listener.accept().await;
+                    // After it, so that the listener of one address does not keep the last place from the other's.
+                    (Arc::clone(&free).acquire_owned().await.ok(), accepted)
+                };
+                while let Some((room, accepted)) = stopping.run_until_cancelled(accept()).await {
                     match accepted {
                         Ok((stream, _)) => {
-                            tasks.spawn(connection(sandbox.clone(), stream, stopping.clone()));
+                            let work = connection(sandbox.clone(), stream, stopping.clone(), limits);
+                            tasks.spawn(async move {
+                                let _room = room;
+                                work.await;
+                            });
                         }
                         // The client went away, or no file is free: the next one may do better.
                         Err(error) => {
@@ -92,19 +139,19 @@ impl Sandbox {
     }
 }
 
-async fn connection(sandbox: Sandbox, stream: TcpStream, stopping: CancellationToken) {
+async fn connection(sandbox: Sandbox, stream: TcpStream, stopping: CancellationToken, limits: ServerLimits) {
     let _ = stream.set_nodelay(true);
     let here = stream.local_addr().ok();
     let sandbox = Arc::new(sandbox);
     let service = service_fn(move |request| {
         let sandbox = sandbox.clone();
-        async move { answer(&sandbox, request, here).await }
+        async move { answer(&sandbox, request, here, limits).await }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(SENDING)
-        .max_buf_size(HEAD_BYTES)
-        .max_headers(HEADERS)
+        .header_read_timeout(limits.sending)
+        .max_buf_size(limits.head.max(ServerLimits::HEAD))
+        .max_headers(limits.headers)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -123,16 +170,17 @@ async fn answer(
     sandbox: &Sandbox,
     request: Request<Incoming>,
     here: Option<SocketAddr>,
+    limits: ServerLimits,
 ) -> Result<Response<Body>, Lost> {
     let (mut head, body) = request.into_parts();
     let road = match road(sandbox, &head, here) {
         Ok(road) => road,
         Err(response) => return Ok(*response),
     };
-    let body = match tokio::time::timeout(SENDING, Limited::new(body, BODY_BYTES).collect()).await {
+    let body = match tokio::time::timeout(limits.sending, Limited::new(body, limits.body).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let detail = format!("a request may have {BODY_BYTES} bytes");
+            let detail = format!("a request may have {} bytes", limits.body);
             return Ok(closing(refuse(StatusCode::PAYLOAD_TOO_LARGE, "Payload too large", &detail)));
         }
         Ok(Err(error)) => {

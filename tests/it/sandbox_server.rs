@@ -1,10 +1,11 @@
 //! The sandbox over HTTP: how hosts are named, what links begin with, what is too much.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
-use tenantry::sandbox::{Sandbox, listen};
+use tenantry::sandbox::{Sandbox, ServerLimits, listen};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -26,12 +27,16 @@ impl Served {
     }
 
     async fn of(cloud: Cloud) -> Self {
+        Self::within(ServerLimits::default(), cloud).await
+    }
+
+    async fn within(limits: ServerLimits, cloud: Cloud) -> Self {
         let listeners = listen(0).await.unwrap();
         let addresses = listeners.iter().map(|listener| listener.local_addr().unwrap()).collect();
         let (stop, stopped) = oneshot::channel::<()>();
         let sandbox = cloud.sandbox.clone();
         let server = tokio::spawn(async move {
-            sandbox.serve(listeners, async { drop(stopped.await) }).await;
+            sandbox.serve_within(limits, listeners, async { drop(stopped.await) }).await;
         });
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { cloud, addresses, stop, server, client }
@@ -195,6 +200,76 @@ async fn too_much_is_refused_and_the_next_is_answered() {
     let garbage = served.raw("this is not HTTP\r\n\r\n").await;
     assert!(garbage.is_empty() || garbage.starts_with("HTTP/1.1 400"), "{garbage}");
     served.token(&served.base(REGISTER)).await;
+    served.end().await;
+}
+
+/// Limits that a test meets at once.
+fn tight() -> ServerLimits {
+    ServerLimits { body: 100, headers: 8, sending: Duration::from_millis(20), ..ServerLimits::default() }
+}
+
+#[tokio::test]
+async fn it_listens_on_this_machine_only() {
+    let served = Served::new().await;
+    assert!(served.addresses.iter().all(|address| address.ip().is_loopback()), "{:?}", served.addresses);
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_body_of_more_than_the_limit_is_refused_whether_or_not_its_length_is_told() {
+    let served = Served::within(tight(), Cloud::new()).await;
+    let path = format!("/{REGISTER}/oauth/token");
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\n");
+    let exact = "grant_type=x&".repeat(7) + "abcdefghi";
+    assert_eq!(exact.len(), 100);
+    let form = "Content-Type: application/x-www-form-urlencoded\r\nConnection: close\r\n";
+    let fits = served.raw(&format!("{head}{form}Content-Length: 100\r\n\r\n{exact}")).await;
+    assert!(fits.starts_with("HTTP/1.1 400"), "it is read and understood: {fits}");
+    let told = served.raw(&format!("{head}Content-Length: 101\r\n\r\n{exact}a")).await;
+    assert!(told.starts_with("HTTP/1.1 413") && told.contains("a request may have 100 bytes"), "{told}");
+    let chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n64\r\n{exact}\r\n1\r\na\r\n0\r\n\r\n");
+    let chunked = served.raw(&chunked).await;
+    assert!(chunked.starts_with("HTTP/1.1 413"), "{chunked}");
+    assert!(chunked.contains("connection: close"), "what is still sent is not read: {chunked}");
+    served.end().await;
+}
+
+#[tokio::test]
+async fn headers_have_a_number_and_a_size() {
+    let served = Served::within(tight(), Cloud::new()).await;
+    let ask = |headers: String| format!("GET /{REGISTER}/x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+    let headers = |count: usize| (0..count).map(|index| format!("X-{index}: y\r\n")).collect::<String>();
+    let few = served.raw(&ask(headers(4))).await;
+    assert!(few.starts_with("HTTP/1.1 404"), "{few}");
+    let many = served.raw(&ask(headers(20))).await;
+    assert!(many.starts_with("HTTP/1.1 431"), "{many}");
+    let long = served.raw(&ask(format!("X-Long: {}\r\n", "y".repeat(300_000)))).await;
+    assert!(long.is_empty() || long.starts_with("HTTP/1.1 431"), "{long}");
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_ended() {
+    let served = Served::within(tight(), Cloud::new()).await;
+    let head = format!("POST /{REGISTER}/oauth/token HTTP/1.1\r\nHost: x\r\n");
+    // The client keeps its side open; `raw` comes back when the server closes its own.
+    for begun in [String::new(), "POST /".to_owned(), head.clone()] {
+        let answer = served.raw(&begun).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{begun:?}: {answer}");
+    }
+    let body = served.raw(&format!("{head}Content-Length: 50\r\n\r\ngrant_type=")).await;
+    assert!(body.starts_with("HTTP/1.1 408") && body.contains("did not arrive in time"), "{body}");
+    served.end().await;
+}
+
+#[tokio::test]
+async fn clients_that_keep_connections_do_not_hold_up_others_for_ever() {
+    let one = ServerLimits { connections: 1, ..tight() };
+    let served = Served::within(one, Cloud::new()).await;
+    let idle = TcpStream::connect(served.addresses[0]).await.unwrap();
+    let answer = served.raw(&info(&format!("/{REGISTER}"), "x")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "it comes once the idle one was let go: {answer}");
+    drop(idle);
     served.end().await;
 }
 
