@@ -54,7 +54,7 @@ impl<'r> From<&'r Body> for Sent<'r> {
         match body {
             Body::Empty => Self::Nothing,
             Body::Json(value) => Self::Json(value),
-            Body::File { .. } => Self::Bytes,
+            Body::File { .. } | Body::Exported { .. } => Self::Bytes,
             Body::Multipart(parts) => Self::Parts(
                 parts
                     .iter()

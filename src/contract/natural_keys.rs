@@ -73,10 +73,6 @@ pub struct NaturalKey {
     /// Whether there may be older ones of the same key, each made by a request of its own.
     #[serde(default)]
     pub piles: bool,
-    /// Text fields, as JSON pointers, with what stands in them once somebody has dealt with the answer to the request that
-    /// made the item.
-    #[serde(default)]
-    pub passed: BTreeMap<String, String>,
     /// What the answer to the write holds, where it is not the item itself: JSON pointers in it, each with one in the item.
     #[serde(default)]
     pub told: BTreeMap<String, String>,
@@ -318,7 +314,6 @@ mod tests {
                 for (answer, item) in &key.told {
                     assert!(holds(published, answer) && holds(list, item), "{id} {answer} {item}");
                 }
-                assert!(key.passed.keys().all(|field| holds(list, field)), "{id}");
                 assert!(!key.piles || key.created.is_some(), "{id}: which are older must be told");
                 if let Some(file) = &key.file {
                     assert_eq!(published.body.as_ref().expect(id).kind, BodyKind::Multipart, "{id}");

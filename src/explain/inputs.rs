@@ -113,7 +113,7 @@ impl Search<'_> {
                     self.value(format!("body.{name}"), content);
                 }
             }
-            RecordedBody::Empty | RecordedBody::File(_) => {}
+            RecordedBody::Empty | RecordedBody::File(_) | RecordedBody::Exported { .. } => {}
         }
     }
 

@@ -253,7 +253,7 @@ fn sends(request: &RecordedRequest, id: &str) -> bool {
     match &request.body {
         RecordedBody::Json(body) => holds(body, id),
         RecordedBody::Form(parts) => parts.iter().any(|(_, _, content)| holds(content, id)),
-        RecordedBody::Empty | RecordedBody::File(_) => false,
+        RecordedBody::Empty | RecordedBody::File(_) | RecordedBody::Exported { .. } => false,
     }
 }
 

@@ -131,7 +131,7 @@ pub(super) fn placed(root: &Path, operation: &Operation) -> Option<Operation> {
         Body::Multipart(parts) if parts.iter().any(|part| matches!(part.content, Content::File { .. })) => {
             request.body.clone()
         }
-        Body::Empty | Body::Json(_) | Body::Multipart(_) => return None,
+        Body::Empty | Body::Json(_) | Body::Exported { .. } | Body::Multipart(_) => return None,
     };
     match &mut body {
         Body::File { path, .. } => *path = root.join(&*path),
@@ -142,7 +142,7 @@ pub(super) fn placed(root: &Path, operation: &Operation) -> Option<Operation> {
                 }
             }
         }
-        Body::Empty | Body::Json(_) => {}
+        Body::Empty | Body::Json(_) | Body::Exported { .. } => {}
     }
     let mut placed = operation.clone();
     if let Call::Request(request) = &mut placed.call {

@@ -413,7 +413,7 @@ fn references(operation: &Operation) -> BTreeSet<String> {
                         }
                     }
                 }
-                Body::Empty | Body::File { .. } => {}
+                Body::Empty | Body::File { .. } | Body::Exported { .. } => {}
             }
         }
     }

@@ -177,7 +177,7 @@ impl<I: Interpreter> Question<'_, I> {
         match &self.reader.request.body {
             Body::Json(Value::Array(steps)) => shows_patch(steps, document),
             Body::Json(fields) => shows(fields, document),
-            Body::Empty | Body::Multipart(_) | Body::File { .. } => Shown::Untold,
+            Body::Empty | Body::Multipart(_) | Body::File { .. } | Body::Exported { .. } => Shown::Untold,
         }
     }
 
@@ -214,13 +214,7 @@ impl<I: Interpreter> Question<'_, I> {
     fn found(&self, key: &NaturalKey, things: &[Wanted], items: &[Value]) -> Result<Option<Settlement>, Failure> {
         let mut all = Vec::new();
         for thing in things {
-            let dealt_with = |item: &Value| {
-                let holds = |field: &str, part: &str| {
-                    item.pointer(field).and_then(Value::as_str).is_some_and(|text| text.contains(part))
-                };
-                key.passed.iter().any(|(field, part)| holds(field, part))
-            };
-            let passed = |item: &Value| (key.piles && self.is_older(key, item)) || dealt_with(item);
+            let passed = |item: &Value| key.piles && self.is_older(key, item);
             let found: Vec<&Value> = items.iter().filter(|item| thing.is(key, item) && !passed(item)).collect();
             if found.is_empty() {
                 return Ok(None);

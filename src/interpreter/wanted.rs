@@ -35,7 +35,7 @@ pub(super) fn wanted(key: &NaturalKey, request: &Request) -> Option<Vec<Wanted>>
             let file = key.file.as_ref().and_then(|file| parts.iter().find(|part| part.name == file.part));
             (form(parts.iter().filter(|part| part.file_name.is_none())), file.map(File::of))
         }
-        Body::Empty | Body::File { .. } => return None,
+        Body::Empty | Body::File { .. } | Body::Exported { .. } => return None,
     };
     let documents = match &key.each {
         Some(each) => document.pointer(each)?.as_array()?.clone(),

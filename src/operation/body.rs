@@ -2,7 +2,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::Bundle;
+use super::{Bundle, Host};
 
 /// The body of a request.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +20,16 @@ pub enum Body {
         path: PathBuf,
         /// SHA-256 of its content, taken when the operation was made.
         sha256: String,
+    },
+    /// A file that an export has left at another host, streamed from there as `application/octet-stream` and asked for anew
+    /// at every attempt.
+    Exported {
+        /// The host that has it.
+        host: Host,
+        /// Where it has it: another place after each export, and so no part of what the body says.
+        path: String,
+        /// What tells this content from another.
+        content: String,
     },
 }
 
@@ -58,6 +68,7 @@ impl Body {
             Self::Empty => Value::Null,
             Self::Json(value) => value.clone(),
             Self::File { sha256, .. } => json!({ "sha256": sha256 }),
+            Self::Exported { host, content, .. } => json!({ "exported": { "host": host.name(), "content": content } }),
             Self::Multipart(parts) => parts
                 .iter()
                 .map(|part| json!({ "name": part.name, "fileName": part.file_name, "content": part.describe() }))

@@ -76,6 +76,13 @@ pub enum RecordedBody {
     Form(Vec<(String, Option<String>, Value)>),
     /// A file, by its SHA-256.
     File(String),
+    /// What another host had exported.
+    Exported {
+        /// The host.
+        host: Host,
+        /// What tells the content from another.
+        content: String,
+    },
 }
 
 impl RecordedBody {
@@ -124,6 +131,7 @@ impl From<&Body> for RecordedBody {
             Body::Empty => Self::Empty,
             Body::Json(value) => Self::Json(value.clone()),
             Body::File { sha256, .. } => Self::File(sha256.clone()),
+            Body::Exported { host, content, .. } => Self::Exported { host: host.clone(), content: content.clone() },
             Body::Multipart(parts) => Self::Form(
                 parts.iter().map(|part| (part.name.clone(), part.file_name.clone(), part.describe())).collect(),
             ),
@@ -174,6 +182,9 @@ impl RecordedRequest {
                 RecordedBody::Empty => Body::Empty,
                 RecordedBody::Json(value) => Body::Json(value.clone()),
                 RecordedBody::File(sha256) => Body::File { path: std::path::PathBuf::new(), sha256: sha256.clone() },
+                RecordedBody::Exported { host, content } => {
+                    Body::Exported { host: host.clone(), path: String::new(), content: content.clone() }
+                }
                 RecordedBody::Form(parts) => Body::Multipart(
                     parts
                         .iter()

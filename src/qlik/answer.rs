@@ -216,9 +216,14 @@ pub(super) fn transport_failure(error: &TransportError, base: &Base, is_write: b
         TransportErrorKind::Truncated => format!("the answer of {host} ended in the middle"),
         TransportErrorKind::TooLarge => format!("the answer of {host} is too large"),
         TransportErrorKind::File => "a file to be sent cannot be read".to_owned(),
+        TransportErrorKind::Elsewhere => {
+            "the content to be sent did not come whole from the host that has it".to_owned()
+        }
     };
     let kind = match error.status {
-        _ if !error.sent || error.kind == TransportErrorKind::File => FailureKind::Unsent,
+        // Who has half of a body acts on none of it.
+        _ if matches!(error.kind, TransportErrorKind::File | TransportErrorKind::Elsewhere) => FailureKind::Unsent,
+        _ if !error.sent => FailureKind::Unsent,
         // The status came, so the server's mind is known even though its words are lost.
         Some(status) if status.is_client_error() => FailureKind::Refused,
         Some(status) if status.is_server_error() && !is_write => FailureKind::Refused,

@@ -58,10 +58,10 @@ pub struct Settings {
 ///
 /// One client serves any number of runs at once, on one runtime: tokens and limits are shared.
 pub struct Client<T> {
-    transport: T,
+    pub(super) transport: T,
     pub(super) settings: Settings,
     pub(super) tokens: Tokens,
-    limiter: Limiter,
+    pub(super) limiter: Limiter,
     /// Hosts of tenants this client has created, and when.
     pub(super) newcomers: Mutex<HashMap<String, Instant>>,
 }
@@ -78,6 +78,18 @@ struct Prepared {
     effect: Effect,
     /// Whether the client shows its token.
     bearer: bool,
+}
+
+impl Prepared {
+    /// Takes a body that was opened for one attempt.
+    fn take(&mut self, body: Sendable) -> Result<(), Setback> {
+        if let Some(content_type) = body.content_type() {
+            let content_type = header_value(CONTENT_TYPE.as_str(), content_type).map_err(Setback::last)?;
+            self.headers.insert(CONTENT_TYPE, content_type);
+        }
+        self.body = body;
+        Ok(())
+    }
 }
 
 impl<T: Transport> Client<T> {
@@ -105,13 +117,20 @@ impl<T: Transport> Client<T> {
         let access = self.settings.credentials.access(&host)?;
         let base = self.settings.addresses.base(&host.name())?;
         let mut secrets = Disclosed::of(request, &*self.settings.secrets).await?;
-        let prepared = self.prepare(operation, request, base, &secrets)?;
+        let mut prepared = self.prepare(operation, request, base, &secrets)?;
+        let elsewhere = self.elsewhere(request)?;
         let harmless = request.is_harmless_to_repeat(operation.effect);
         let mut attempts =
             Attempts::new(&self.settings.retry, &self.settings.random, harmless, operation.effect.is_write());
         loop {
             let span = debug_span!("attempt", number = attempts.number());
-            let attempt = self.attempt(&prepared, &access, &mut secrets, &mut attempts).instrument(span).await;
+            let attempt = async {
+                if let Some(place) = &elsewhere {
+                    prepared.take(self.opened(place, &mut secrets).await?)?;
+                }
+                self.attempt(&prepared, &access, &mut secrets, &mut attempts).await
+            };
+            let attempt = attempt.instrument(span).await;
             match attempt {
                 Ok(mut response) => {
                     self.note_tenant(operation, &response);
@@ -302,6 +321,7 @@ impl<T: Transport> Client<T> {
                 let failure = answer::transport_failure(&error, base, is_write);
                 let remedy = match failure.kind {
                     _ if error.kind == super::TransportErrorKind::File => Remedy::None,
+                    _ if error.kind == super::TransportErrorKind::Elsewhere => Remedy::Again,
                     _ if error.kind == super::TransportErrorKind::TooLarge => Remedy::None,
                     FailureKind::Unsent => Remedy::Again,
                     FailureKind::Refused if error.status.is_some_and(|status| status.is_client_error()) => Remedy::None,
@@ -404,7 +424,7 @@ fn made(body: &serde_json::Value) -> Option<String> {
 }
 
 /// The failure of an operation that was not sent because there is no token for it.
-fn tokenless(mut failure: Failure, host: &str) -> Failure {
+pub(super) fn tokenless(mut failure: Failure, host: &str) -> Failure {
     if failure.kind == FailureKind::Unknown {
         failure.kind = FailureKind::Unsent;
     }
@@ -452,7 +472,7 @@ fn lower_case(host: &Host) -> Host {
     }
 }
 
-fn header_value(name: &str, text: &str) -> Result<HeaderValue, Failure> {
+pub(super) fn header_value(name: &str, text: &str) -> Result<HeaderValue, Failure> {
     HeaderValue::from_str(text).map_err(|_| bad_header(name))
 }
 

@@ -21,6 +21,15 @@ pub enum Credentials {
         /// What opens it.
         access: Access,
     },
+    /// One more tenant, with an access of its own.
+    With {
+        /// The tenant's host name.
+        host: String,
+        /// What opens it.
+        access: Access,
+        /// What opens everything else.
+        others: Box<Credentials>,
+    },
 }
 
 /// An OAuth client.
@@ -48,6 +57,10 @@ impl Credentials {
     /// When the host is not one of the target's: a failure of kind `Denied`.
     pub fn access(&self, host: &Host) -> Result<Access, Failure> {
         match self {
+            Self::With { host: own, access, others } => match host {
+                Host::Tenant(name) if name.eq_ignore_ascii_case(own) => Ok(access.clone()),
+                _ => others.access(host),
+            },
             Self::Pinned { host: pinned, access } => match host {
                 Host::Tenant(name) if name.eq_ignore_ascii_case(pinned) => Ok(access.clone()),
                 _ => Err(foreign(host).hint(format!("This target is pinned to the tenant {pinned}."))),

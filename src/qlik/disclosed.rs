@@ -41,7 +41,7 @@ impl Disclosed {
                     }
                 }
             }
-            Body::Empty | Body::File { .. } => {}
+            Body::Empty | Body::File { .. } | Body::Exported { .. } => {}
         }
         names.sort_unstable();
         names.dedup();

@@ -11,7 +11,7 @@ use futures_util::stream::StreamExt as _;
 use http::header::CONTENT_LENGTH;
 use tokio::time::Instant;
 
-use super::transport::{Incoming, Outgoing, Transport, TransportError, TransportErrorKind};
+use super::transport::{Incoming, Opened, Outgoing, Transport, TransportError, TransportErrorKind};
 
 /// How sockets are used.
 #[derive(Clone, Debug)]
@@ -114,10 +114,12 @@ impl HttpTransport {
             let open = outgoing.body.open().await?;
             fault = Some(open.fault());
             streams = true;
-            let length = open.length();
+            if let Some(length) = open.length() {
+                request = request.header(CONTENT_LENGTH, length);
+            }
             let noted = progress.clone();
             let stream = open.stream().inspect(move |_: &io::Result<Bytes>| noted.note());
-            request = request.header(CONTENT_LENGTH, length).body(reqwest::Body::wrap_stream(stream));
+            request = request.body(reqwest::Body::wrap_stream(stream));
         }
         let failed =
             |error: reqwest::Error| fault.as_ref().and_then(|fault| fault.error(true)).unwrap_or_else(|| broken(error));
@@ -166,6 +168,20 @@ impl HttpTransport {
 impl Transport for HttpTransport {
     fn send(&self, request: Outgoing) -> BoxFuture<'_, Result<Incoming, TransportError>> {
         Box::pin(self.exchange(request))
+    }
+
+    fn open(&self, request: Outgoing) -> BoxFuture<'_, Result<Opened, TransportError>> {
+        Box::pin(async move {
+            let sending = self.client()?.request(request.method, request.url).headers(request.headers).send();
+            let mut response =
+                Progress::default().watch(self.settings.stall_timeout, sending).await?.map_err(broken)?;
+            let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
+            let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            let body = response
+                .bytes_stream()
+                .map(|chunk| chunk.map_err(|error| io::Error::other(causes(&error.without_url()))));
+            Ok(Opened { status, headers, length, body: body.boxed() })
+        })
     }
 }
 

@@ -19,6 +19,7 @@
 //! | connection broken, answer cut short, no answer in time | again, backing off | unknown: it may have acted |
 //! | not JSON, too large, redirect without end or elsewhere | fails | unknown: it may have acted |
 //! | a file to be sent is gone or has changed | fails | fails |
+//! | content that another host has breaks off on its way | asked for again, backing off | asked for again, backing off |
 //!
 //! A *replacing write* is a `PUT`, a `DELETE`, or a `PATCH` that only sets fields. When a write fails after an earlier
 //! attempt may have acted, its failure is `Unknown`, whatever the last attempt says: settle it by a look-up.
@@ -30,6 +31,7 @@ mod client;
 mod compose;
 mod credentials;
 mod disclosed;
+mod elsewhere;
 mod http_transport;
 mod limiter;
 mod payload;
@@ -44,4 +46,4 @@ pub use credentials::{Access, Credentials, OauthClient};
 pub use http_transport::{HttpSettings, HttpTransport, Proxy};
 pub use payload::{Fault, OpenPayload, Payload};
 pub use retry::RetryPolicy;
-pub use transport::{Incoming, Outgoing, Transport, TransportError, TransportErrorKind};
+pub use transport::{Incoming, Opened, Outgoing, Transport, TransportError, TransportErrorKind};

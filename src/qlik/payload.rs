@@ -1,11 +1,12 @@
-//! The body of a request on its way to the socket: a list of pieces that can be opened anew for every attempt.
+//! The body of a request on its way to the socket: a list of pieces that can be opened anew for every attempt, or a stream
+//! that is there for one.
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, Stream, StreamExt as _};
+use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use sha2::{Digest as _, Sha256};
 use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
@@ -28,14 +29,29 @@ pub struct Payload {
 #[derive(Clone)]
 enum Piece {
     Memory(Bytes),
-    File { path: PathBuf, sha256: String },
+    File {
+        path: PathBuf,
+        sha256: String,
+    },
+    /// What comes from elsewhere, once, and how much of it there is when that is known.
+    Stream(Option<u64>, Arc<Mutex<Option<Incoming>>>),
 }
+
+/// Bytes that come from elsewhere.
+type Incoming = BoxStream<'static, io::Result<Bytes>>;
 
 impl Payload {
     /// A body of bytes.
     #[must_use]
     pub fn bytes(content_type: &str, bytes: impl Into<Bytes>) -> Self {
         Self { content_type: Some(content_type.to_owned()), pieces: vec![Piece::Memory(bytes.into())] }
+    }
+
+    /// A body that comes from elsewhere, `length` bytes when that is known. It can be opened once.
+    #[must_use]
+    pub fn stream(content_type: &str, length: Option<u64>, stream: BoxStream<'static, io::Result<Bytes>>) -> Self {
+        let piece = Piece::Stream(length, Arc::new(Mutex::new(Some(stream))));
+        Self { content_type: Some(content_type.to_owned()), pieces: vec![piece] }
     }
 
     /// A body with nothing in it yet.
@@ -88,13 +104,26 @@ impl Payload {
     /// # Errors
     /// When a file cannot be opened.
     pub async fn open(&self) -> Result<OpenPayload, TransportError> {
-        let mut length = 0;
+        let mut length = Some(0);
         let mut pieces = Vec::with_capacity(self.pieces.len());
         for piece in &self.pieces {
             match piece {
                 Piece::Memory(bytes) => {
-                    length += bytes.len() as u64;
+                    length = length.map(|length| length + bytes.len() as u64);
                     pieces.push(OpenPiece::Memory(bytes.clone()));
+                }
+                Piece::Stream(own, stream) => {
+                    let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let Some(stream) = stream else {
+                        return Err(TransportError {
+                            kind: TransportErrorKind::Elsewhere,
+                            sent: false,
+                            status: None,
+                            message: "it was sent once, and can only be asked for anew".to_owned(),
+                        });
+                    };
+                    length = length.zip(*own).map(|(length, own)| length + own);
+                    pieces.push(OpenPiece::Stream(stream));
                 }
                 Piece::File { path, sha256 } => {
                     let unreadable = |error: io::Error| TransportError {
@@ -108,7 +137,7 @@ impl Payload {
                     if !metadata.is_file() {
                         return Err(unreadable(io::Error::other("it is not a file")));
                     }
-                    length += metadata.len();
+                    length = length.map(|length| length + metadata.len());
                     pieces.push(OpenPiece::File(Box::new(OpenFile {
                         file,
                         path: path.clone(),
@@ -135,13 +164,12 @@ impl Payload {
         for piece in &self.pieces {
             match piece {
                 Piece::Memory(bytes) => whole.extend_from_slice(bytes),
-                Piece::File { path, sha256 } => {
-                    if let Some(read) = small(path, sha256) {
-                        whole.extend_from_slice(&read?);
-                    } else {
-                        let alone = Self { content_type: None, pieces: vec![piece.clone()] };
-                        alone.stream_into(&mut whole).await?;
-                    }
+                Piece::File { path, sha256 } if let Some(read) = small(path, sha256) => {
+                    whole.extend_from_slice(&read?);
+                }
+                Piece::File { .. } | Piece::Stream(..) => {
+                    let alone = Self { content_type: None, pieces: vec![piece.clone()] };
+                    alone.stream_into(&mut whole).await?;
                 }
             }
         }
@@ -179,7 +207,7 @@ fn small(path: &std::path::Path, sha256: &str) -> Option<Result<Vec<u8>, Transpo
 
 /// A body whose files are open.
 pub struct OpenPayload {
-    length: u64,
+    length: Option<u64>,
     pieces: Vec<OpenPiece>,
     fault: Fault,
 }
@@ -187,6 +215,7 @@ pub struct OpenPayload {
 enum OpenPiece {
     Memory(Bytes),
     File(Box<OpenFile>),
+    Stream(Incoming),
 }
 
 struct OpenFile {
@@ -200,21 +229,21 @@ struct OpenFile {
 
 /// Why a body stopped in the middle: readable after the transport has reported no more than "the body failed".
 #[derive(Clone, Debug, Default)]
-pub struct Fault(Arc<OnceLock<String>>);
+pub struct Fault(Arc<OnceLock<(TransportErrorKind, String)>>);
 
 impl Fault {
     /// The error, when the body is what failed.
     #[must_use]
     pub fn error(&self, sent: bool) -> Option<TransportError> {
-        let message = self.0.get()?.clone();
-        Some(TransportError { kind: TransportErrorKind::File, sent, status: None, message })
+        let (kind, message) = self.0.get()?.clone();
+        Some(TransportError { kind, sent, status: None, message })
     }
 }
 
 impl OpenPayload {
-    /// How many bytes it has.
+    /// How many bytes it has, when that is known.
     #[must_use]
-    pub fn length(&self) -> u64 {
+    pub fn length(&self) -> Option<u64> {
         self.length
     }
 
@@ -232,6 +261,15 @@ impl OpenPayload {
         let fault = self.fault;
         stream::iter(self.pieces).flat_map(move |piece| match piece {
             OpenPiece::Memory(bytes) => stream::once(async { Ok(bytes) }).boxed(),
+            OpenPiece::Stream(incoming) => {
+                let fault = fault.clone();
+                let told = move |chunk: &io::Result<Bytes>| {
+                    if let Err(error) = chunk {
+                        let _ = fault.0.set((TransportErrorKind::Elsewhere, error.to_string()));
+                    }
+                };
+                incoming.inspect(told).boxed()
+            }
             OpenPiece::File(file) => {
                 let fault = fault.clone();
                 stream::unfold(Some((file, fault)), |state| async {
@@ -240,7 +278,8 @@ impl OpenPayload {
                         Ok(Some(chunk)) => Some((Ok(chunk), Some((file, fault)))),
                         Ok(None) => None,
                         Err(error) => {
-                            let _ = fault.0.set(format!("`{}`: {error}", file.path.display()));
+                            let told = format!("`{}`: {error}", file.path.display());
+                            let _ = fault.0.set((TransportErrorKind::File, told));
                             Some((Err(error), None))
                         }
                     }

@@ -1,9 +1,12 @@
 //! One HTTP exchange, whatever road its bytes take.
 
 use std::fmt;
+use std::io;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
 
@@ -13,12 +16,38 @@ use super::payload::Payload;
 pub trait Transport: Send + Sync {
     /// Performs the exchange. Dropping the future abandons it.
     fn send(&self, request: Outgoing) -> BoxFuture<'_, Result<Incoming, TransportError>>;
+
+    /// Performs the exchange, and gives the answer before its body has come. Unless a transport knows better, the body comes
+    /// first.
+    fn open(&self, request: Outgoing) -> BoxFuture<'_, Result<Opened, TransportError>> {
+        Box::pin(async move {
+            let Incoming { status, headers, body } = self.send(request).await?;
+            let length = Some(body.len() as u64);
+            Ok(Opened { status, headers, length, body: stream::once(async { Ok(body) }).boxed() })
+        })
+    }
 }
 
 impl<T: Transport + ?Sized> Transport for std::sync::Arc<T> {
     fn send(&self, request: Outgoing) -> BoxFuture<'_, Result<Incoming, TransportError>> {
         (**self).send(request)
     }
+
+    fn open(&self, request: Outgoing) -> BoxFuture<'_, Result<Opened, TransportError>> {
+        (**self).open(request)
+    }
+}
+
+/// An answer whose body is still to come.
+pub struct Opened {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// How many bytes will come, when that is known.
+    pub length: Option<u64>,
+    /// The body.
+    pub body: BoxStream<'static, io::Result<Bytes>>,
 }
 
 /// A request as it goes to the socket: secrets are text by now, so its `Debug` shows neither values of headers nor body.
@@ -98,6 +127,8 @@ pub enum TransportErrorKind {
     TooLarge,
     /// A file of the request's body cannot be read, or is not the file it was when the operation was made.
     File,
+    /// The request's body comes from another host, and did not come whole.
+    Elsewhere,
 }
 
 impl TransportErrorKind {
@@ -111,6 +142,7 @@ impl TransportErrorKind {
             Self::Truncated => "tenantry/truncated",
             Self::TooLarge => "tenantry/too-large",
             Self::File => "tenantry/file",
+            Self::Elsewhere => "tenantry/content-broken",
         }
     }
 }

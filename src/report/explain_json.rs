@@ -72,6 +72,7 @@ pub(super) fn sent(operation: &RecordedOperation) -> Value {
             RecordedBody::Empty => Value::Null,
             RecordedBody::Json(body) => masked(body),
             RecordedBody::File(sha256) => json!({ "sha256": sha256 }),
+            RecordedBody::Exported { host, content } => json!({ "from": host.name(), "content": content }),
             RecordedBody::Form(parts) => {
                 parts.iter().map(|(name, _, content)| (name.clone(), masked(content))).collect()
             }

@@ -10,9 +10,9 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tenantry::interpreter::{Interpreter as _, Live, LocalOperations, Locals};
 use tenantry::operation::{
-    Body, Bundle, Call, Content, Digest, Effect, FailureKind, HeaderText, Operation, Outcome, Part, Payload,
+    Body, Bundle, Call, Content, Digest, Effect, FailureKind, HeaderText, Host, Operation, Outcome, Part, Payload,
 };
-use tenantry::qlik::{Addresses, HttpSettings, RetryPolicy, Settings};
+use tenantry::qlik::{Access, Addresses, Credentials, HttpSettings, RetryPolicy, Settings};
 use tenantry::store::Vault;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -222,9 +222,13 @@ async fn a_file_body_streams_and_bytes_come_back_unpacked() {
     assert_eq!(perform(&live, &bare(download)).await.unwrap().payload, Payload::Bytes("bytes".into()));
 }
 
-/// Takes a request with a body of any size, keeps none of it, and answers as an import does.
+/// Takes a request with a body of any size from the next connection.
 async fn drained(listener: tokio::net::TcpListener) -> usize {
-    let (mut stream, _) = listener.accept().await.unwrap();
+    taken(listener.accept().await.unwrap().0).await
+}
+
+/// Takes a request with a body of any size, keeps none of it, and answers as an import does.
+async fn taken(mut stream: tokio::net::TcpStream) -> usize {
     let (mut buffer, mut head, mut left) = (vec![0; 64 << 10], Vec::new(), None::<usize>);
     let mut taken = 0;
     while left != Some(0) {
@@ -246,6 +250,106 @@ async fn drained(listener: tokio::net::TcpListener) -> usize {
     let Script::Bytes(answer) = Script::json("200 OK", r#"{"attributes":{"id":"a1"}}"#) else { unreachable!() };
     stream.write_all(&answer).await.unwrap();
     taken
+}
+
+/// The host that has what was exported.
+const SOURCE: &str = "apps.eu.qlikcloud.com";
+
+/// As [`live`], on a target with a source tenant.
+fn sourced(address: &str) -> Live {
+    let access = Access::ApiKey("license".to_owned());
+    let settings = Settings {
+        addresses: Addresses::under(address).unwrap(),
+        credentials: Credentials::With { host: SOURCE.to_owned(), access, others: Box::new(settings().credentials) },
+        retry: RetryPolicy { attempts: 2, first_pause: Duration::from_millis(1), ..RetryPolicy::default() },
+        ..settings()
+    };
+    Live::new(settings, HttpSettings { stall_timeout: Duration::from_secs(5), ..HttpSettings::default() })
+}
+
+/// The import of what the source tenant has exported.
+fn import_exported() -> Operation {
+    bare(with(operation("importApp", Effect::Create, Method::POST, "/api/v1/apps/import"), |request| {
+        request.body = Body::Exported {
+            host: Host::Tenant(SOURCE.to_owned()),
+            path: "/api/v1/temp-contents/t1".to_owned(),
+            content: "c1".to_owned(),
+        };
+    }))
+}
+
+/// Answers a download of `length` bytes with so many of them; gives the request.
+async fn given(mut stream: tokio::net::TcpStream, length: usize, sent: usize) -> String {
+    let (mut buffer, mut head) = (vec![0; 64 << 10], Vec::new());
+    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+        let read = stream.read(&mut buffer).await.unwrap();
+        head.extend_from_slice(&buffer[..read]);
+    }
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    let mut left = sent;
+    while left > 0 {
+        let piece = left.min(buffer.len());
+        stream.write_all(&buffer[..piece]).await.unwrap();
+        left -= piece;
+    }
+    String::from_utf8(head).unwrap()
+}
+
+#[tokio::test]
+async fn what_another_host_has_is_passed_on_and_asked_for_again_when_it_breaks_off() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let next = async || listener.accept().await.unwrap().0;
+        given(next().await, 300_000, 100_000).await;
+        // Whoever gets the half of it learns that it is no more than that.
+        let mut half = Vec::new();
+        let cut = next().await.read_to_end(&mut half).await;
+        assert!(cut.is_err() || !half.ends_with(b"\r\n0\r\n\r\n"));
+        assert!(half.len() < 200_000, "{}", half.len());
+        let asked = tokio::spawn(given(next().await, 300_000, 300_000));
+        let taken = taken(next().await).await;
+        (asked.await.unwrap(), taken)
+    });
+    let import = import_exported();
+    let answer = perform(&sourced(&address), &import).await.unwrap();
+    let (asked, taken) = server.await.unwrap();
+    assert_eq!((answer.json()["attributes"]["id"].as_str(), taken), (Some("a1"), 300_000));
+    assert!(asked.starts_with("GET /apps.eu.qlikcloud.com/api/v1/temp-contents/t1 "), "{asked}");
+    assert!(asked.to_ascii_lowercase().contains("authorization: bearer "), "{asked}");
+}
+
+#[tokio::test]
+async fn what_another_host_does_not_have_any_more_is_told_and_nothing_is_sent() {
+    for (status, body, code, kind) in [
+        ("410 Gone", "{}", "tenantry/content-gone", FailureKind::Refused),
+        ("404 Not Found", "{}", "tenantry/content-gone", FailureKind::Refused),
+        ("403 Forbidden", r#"{"errors":[{"code":"HTTP-403","title":"Forbidden"}]}"#, "HTTP-403", FailureKind::Refused),
+    ] {
+        let server = ScriptedServer::start(vec![Script::json(status, body)]).await;
+        let failure = perform(&sourced(&server.address), &import_exported()).await.unwrap_err();
+        assert_eq!((failure.code.as_str(), failure.kind), (code, kind), "{failure:?}");
+        assert_eq!(server.requests().len(), 1, "{:?}", server.requests());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes 300 MB over loopback twice, a machine with /proc, and a process of its own"]
+async fn an_app_of_300_mb_is_passed_on_from_a_source_tenant_in_60_mb() {
+    let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let giving = tokio::spawn(given(listener.accept().await.unwrap().0, 300 << 20, 300 << 20));
+        let taken = taken(listener.accept().await.unwrap().0).await;
+        giving.await.unwrap();
+        taken
+    });
+    let answer = perform(&sourced(&address), &import_exported()).await.unwrap();
+    assert_eq!((answer.json()["attributes"]["id"].as_str(), server.await.unwrap()), (Some("a1"), 300 << 20));
+    println!("the whole process at its peak: {} MB", peak());
+    assert!(peak() <= 60, "{} MB", peak());
 }
 
 /// The most memory this process has had, in MB.
