@@ -38,6 +38,8 @@ pub(super) struct Connection {
     interpreter: Arc<dyn Interpreter>,
     enrolment: Enrolment,
     addresses: Addresses,
+    /// The source tenant's host name.
+    source: Option<String>,
     /// How long a look-up that finds nothing is not believed there.
     patience: Duration,
     /// Held by the run that works on a pinned target.
@@ -104,14 +106,16 @@ impl Connections {
                     lists,
                     license: organization.license(),
                 };
-                Ok(Connection { interpreter, enrolment, addresses, patience: PATIENCE, turn: Arc::default() })
+                let source = organization.source.as_ref().map(|source| source.tenant.clone());
+                Ok(Connection { interpreter, enrolment, addresses, source, patience: PATIENCE, turn: Arc::default() })
             }
             Target::Pinned(pinned) => {
                 let credentials = pinned.credentials(&host.vault).await?;
                 let addresses = pinned.addresses.clone();
                 let interpreter: Arc<dyn Interpreter> = Arc::new(self.live(host, credentials, addresses.clone()));
                 let enrolment = Enrolment::Pinned { hostname: pinned.tenant.clone() };
-                Ok(Connection { interpreter, enrolment, addresses, patience: PATIENCE, turn: Arc::default() })
+                let source = pinned.source.as_ref().map(|source| source.tenant.clone());
+                Ok(Connection { interpreter, enrolment, addresses, source, patience: PATIENCE, turn: Arc::default() })
             }
         }
     }
@@ -149,6 +153,7 @@ impl Connections {
         let identity = IdentitySource::Given(sandbox.organization());
         let license = format!("sandbox/{}/license-key", sandbox.organization());
         host.vault.keep(&license, SecretString::from(sandbox.credentials().license_key));
+        let source = Some(sandbox.source_tenant().to_owned());
         let interpreter =
             Embedded::new(sandbox, Arc::new(host.vault.clone()), Arc::clone(&host.clock), host.random.clone());
         let interpreter: Arc<dyn Interpreter> = Arc::new(interpreter);
@@ -162,6 +167,7 @@ impl Connections {
                 license: License::Key(license),
             },
             addresses: Addresses::Direct,
+            source,
             patience,
             turn: Arc::default(),
         })
@@ -193,6 +199,7 @@ impl Connections {
         if let License::From(source) = license {
             found.retain(|stray| stray.hostname != *source && stray.alias.as_ref() != Some(source));
         }
+        found.retain(|stray| connection.source.as_ref() != Some(&stray.hostname));
         host.registry
             .ask(move |registry| {
                 interpreter::trace(&mut found, &registry.journal(), &organization, &intents);
@@ -257,6 +264,11 @@ impl Connection {
         Ok((host.state.leases().take(&name, run).await?, turn))
     }
 
+    /// The source tenant's host name, when the target has one.
+    pub(super) fn source(&self) -> Option<String> {
+        self.source.clone()
+    }
+
     /// What performs requests there, with no layer that knows of a run: for looking.
     pub(super) fn target(&self) -> &dyn Interpreter {
         &*self.interpreter
@@ -286,7 +298,8 @@ impl Connection {
         let looked_up = LookedUp::new(timed, Arc::clone(&host.clock)).patience(self.patience).after(recent);
         let registered = Registered::new(looked_up, host.registry.clone(), self.enrolment.clone(), customer, run)
             .patience(self.patience);
-        let leased: Arc<dyn Interpreter> = Arc::new(Leased::new(registered, host.state.leases(), run, [lease]));
+        let leased = Leased::new(registered, host.state.leases(), run, [lease]).beside(self.source.clone());
+        let leased: Arc<dyn Interpreter> = Arc::new(leased);
         host.connections.wiring.layers.iter().fold(leased, |inner, layer| layer(inner))
     }
 

@@ -16,7 +16,7 @@ use super::resume::Resume;
 use super::run::Timeouts;
 use super::teller::{Scribe, Teller};
 use super::{Host, Playbook};
-use crate::interpreter::{Interpreter, Journaled, Journaling, Permitted};
+use crate::interpreter::{Interpreter, Journaled, Journaling, Permitted, Sourced};
 use crate::operation::{Failure, Site};
 use crate::playbook::{Diagnostic, RecordedLine, Runtime, Session, Start};
 use crate::project::Customer;
@@ -106,6 +106,7 @@ impl Work {
         }
         let (customer, run) = (self.customer.code(), self.teller.run.as_str());
         let performs = connection.interpreter(host, lease, customer, run, recent, self.timeouts.operation);
+        let performs = Arc::new(Sourced::new(performs, connection.source()));
         Ok(Opened { connection, performs, log, earlier, turn })
     }
 

@@ -11,11 +11,12 @@ use crate::operation::{Failure, Host, Key, Operation, Outcome};
 use crate::store::{Lease, Leases};
 
 /// Makes sure that no other run is at work on a tenant: takes its lease before the first write to it, and gives all
-/// leases back when it is dropped.
+/// leases back when it is dropped. A source tenant has none: any number of runs export from it.
 pub struct Leased<I> {
     inner: I,
     leases: Leases,
     run: String,
+    source: Option<String>,
     held: Mutex<HashMap<String, Lease>>,
 }
 
@@ -23,7 +24,14 @@ impl<I: Interpreter> Leased<I> {
     /// The leases of one run around `inner`; those in `held` it has already.
     pub fn new(inner: I, leases: Leases, run: impl Into<String>, held: impl IntoIterator<Item = Lease>) -> Self {
         let held = held.into_iter().map(|lease| (lease.name().to_owned(), lease)).collect();
-        Self { inner, leases, run: run.into(), held: Mutex::new(held) }
+        Self { inner, leases, run: run.into(), source: None, held: Mutex::new(held) }
+    }
+
+    /// The same beside this source tenant.
+    #[must_use]
+    pub fn beside(mut self, source: Option<String>) -> Self {
+        self.source = source;
+        self
     }
 
     async fn lease(&self, tenant: &str) -> Result<(), Failure> {
@@ -40,11 +48,13 @@ impl<I: Interpreter> Leased<I> {
 impl<I: Interpreter> Interpreter for Leased<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         match operation.request().map(|request| &request.host) {
-            Some(Host::Tenant(tenant)) if operation.effect.is_write() => async move {
-                self.lease(tenant).await?;
-                self.inner.perform(key, operation).await
+            Some(Host::Tenant(tenant)) if operation.effect.is_write() && self.source.as_ref() != Some(tenant) => {
+                async move {
+                    self.lease(tenant).await?;
+                    self.inner.perform(key, operation).await
+                }
+                .boxed()
             }
-            .boxed(),
             _ => self.inner.perform(key, operation),
         }
     }

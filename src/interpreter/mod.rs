@@ -19,6 +19,7 @@ mod replay;
 mod sandbox;
 mod settlement;
 mod shown;
+mod sourced;
 mod strays;
 mod timed;
 mod wanted;
@@ -45,6 +46,7 @@ pub use registered::{Enrolment, License, Registered};
 pub use replay::Replay;
 pub use sandbox::Embedded;
 pub use settlement::Settlement;
+pub use sourced::Sourced;
 pub use strays::{Stray, Trace, TraceKind};
 pub use timed::Timed;
 

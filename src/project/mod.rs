@@ -16,4 +16,4 @@ pub use customer::Customer;
 pub use input::{InputError, Place, Problem};
 pub use schema::Schema;
 pub use settings::{Defaults, Project, RunLimits, SETTINGS_FILE};
-pub use target::{Access, ClientCredentials, OrganizationTarget, PinnedTarget, SANDBOX, Target};
+pub use target::{Access, ClientCredentials, OrganizationTarget, PinnedTarget, SANDBOX, SourceTarget, Target};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use secrecy::ExposeSecret as _;
 
-use super::{Access, ClientCredentials, OrganizationTarget, PinnedTarget, Project, Target};
+use super::{Access, ClientCredentials, OrganizationTarget, PinnedTarget, Project, SourceTarget, Target};
 use crate::interpreter::{IdentitySource, License};
 use crate::operation::Failure;
 use crate::qlik::{self, Addresses, Credentials, OauthClient};
@@ -34,9 +34,19 @@ impl Target {
             vault.add(format!("{scope}/client_id"), client.client_id.clone());
             vault.add(format!("{scope}/client_secret"), client.client_secret.clone());
         };
+        let enter_access = |scope: &str, key: &str, access: &Access| match access {
+            Access::Client(client) => enter_client(scope, client),
+            Access::ApiKey(source) => vault.add(key, source.clone()),
+        };
+        let enter_source = |scope: &str, source: Option<&SourceTarget>| {
+            if let Some(access) = source.and_then(|source| source.access.as_ref()) {
+                enter_access(scope, &format!("{scope}/api_key"), access);
+            }
+        };
         match self {
             Self::Sandbox => {}
             Self::Organization(target) => {
+                enter_source(&target.scope("source"), target.source.as_ref());
                 if let Some(console) = &target.console {
                     enter_client(&target.scope("console"), console);
                 }
@@ -47,10 +57,10 @@ impl Target {
                     vault.add(target.scope("license_key"), key.clone());
                 }
             }
-            Self::Pinned(target) => match &target.access {
-                Access::Client(client) => enter_client(&target.scope("tenant"), client),
-                Access::ApiKey(key) => vault.add(target.scope("api_key"), key.clone()),
-            },
+            Self::Pinned(target) => {
+                enter_source(&target.scope("source"), target.source.as_ref());
+                enter_access(&target.scope("tenant"), &target.scope("api_key"), &target.access);
+            }
         }
     }
 }
@@ -74,7 +84,8 @@ impl OrganizationTarget {
             Some(_) => Some(client(vault, &self.scope("console")).await?),
             None => None,
         };
-        Ok(Credentials::Organization { regions, console })
+        with_source(Credentials::Organization { regions, console }, self.source.as_ref(), vault, &self.scope("source"))
+            .await
     }
 
     /// Where the organization's identity comes from.
@@ -114,12 +125,30 @@ impl PinnedTarget {
     /// # Errors
     /// When the client id comes from a source that cannot be read.
     pub async fn credentials(&self, vault: &Vault) -> Result<Credentials, Failure> {
-        let access = match &self.access {
-            Access::Client(_) => qlik::Access::Client(client(vault, &self.scope("tenant")).await?),
-            Access::ApiKey(_) => qlik::Access::ApiKey(self.scope("api_key")),
-        };
-        Ok(Credentials::Pinned { host: self.tenant.clone(), access })
+        let access = opened_by(&self.access, vault, &self.scope("tenant"), self.scope("api_key")).await?;
+        let credentials = Credentials::Pinned { host: self.tenant.clone(), access };
+        with_source(credentials, self.source.as_ref(), vault, &self.scope("source")).await
     }
+}
+
+/// What opens a tenant. `scope` is where the vault has its client, `key` where it has its API key.
+async fn opened_by(access: &Access, vault: &Vault, scope: &str, key: String) -> Result<qlik::Access, Failure> {
+    Ok(match access {
+        Access::Client(_) => qlik::Access::Client(client(vault, scope).await?),
+        Access::ApiKey(_) => qlik::Access::ApiKey(key),
+    })
+}
+
+/// The credentials, with those of a source tenant that has some of its own.
+async fn with_source(
+    credentials: Credentials,
+    source: Option<&SourceTarget>,
+    vault: &Vault,
+    scope: &str,
+) -> Result<Credentials, Failure> {
+    let Some(SourceTarget { tenant, access: Some(access) }) = source else { return Ok(credentials) };
+    let access = opened_by(access, vault, scope, format!("{scope}/api_key")).await?;
+    Ok(Credentials::With { host: tenant.clone(), access, others: Box::new(credentials) })
 }
 
 async fn client(vault: &Vault, scope: &str) -> Result<OauthClient, Failure> {

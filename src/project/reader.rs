@@ -188,6 +188,11 @@ impl<'t> Table<'t> {
         self.entries.contains_key(key)
     }
 
+    /// Whether a table stands there.
+    pub(super) fn has_table(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Table(_)))
+    }
+
     /// Refuses the keys that nobody asked for.
     pub(super) fn finish(self, reader: &mut Reader<'_>) {
         for (key, value) in self.entries {

@@ -34,6 +34,8 @@ pub struct OrganizationTarget {
     pub license_from: Option<String>,
     /// One client for each region.
     pub regions: BTreeMap<String, ClientCredentials>,
+    /// The tenant whose apps customers get copies of.
+    pub source: Option<SourceTarget>,
     /// Where its hosts are reached.
     pub addresses: Addresses,
 }
@@ -47,11 +49,22 @@ pub struct PinnedTarget {
     pub tenant: String,
     /// What opens it.
     pub access: Access,
+    /// The tenant whose apps it gets copies of.
+    pub source: Option<SourceTarget>,
     /// Where it is reached.
     pub addresses: Addresses,
 }
 
-/// What opens a pinned tenant.
+/// A source tenant.
+#[derive(Clone, Debug)]
+pub struct SourceTarget {
+    /// Its host name.
+    pub tenant: String,
+    /// What opens it; the client of its region when nothing is said.
+    pub access: Option<Access>,
+}
+
+/// What opens one tenant.
 #[derive(Clone, Debug)]
 pub enum Access {
     /// An OAuth client of the tenant.
@@ -84,13 +97,7 @@ impl Target {
 
 fn pinned(reader: &mut Reader<'_>, name: &str, table: &mut Table<'_>, addresses: Addresses) -> Option<PinnedTarget> {
     let tenant = host(reader, table, "tenant");
-    let api_key = table.secret(reader, "api_key");
-    let with_key = table.has("api_key");
-    let with_client = table.has("client_id") || table.has("client_secret");
-    if with_key == with_client {
-        let message = format!("{} needs either `client_id` and `client_secret` or `api_key`", table.what);
-        reader.wrong(table.key_span("tenant"), message, None);
-    }
+    let access = access(reader, table);
     for key in ["regions", "console", "license_key", "license_from", "organization"] {
         if table.has(key) {
             let message = format!("`{key}` has no place in {}: it is pinned to one tenant", table.what);
@@ -101,14 +108,45 @@ fn pinned(reader: &mut Reader<'_>, name: &str, table: &mut Table<'_>, addresses:
             );
         }
     }
-    let client = with_client.then(|| client(reader, table)).flatten();
     ask_for(table, &["regions", "console", "license_key", "license_from", "organization"]);
-    let access = match (api_key, client) {
-        (Some(key), _) => Access::ApiKey(key),
-        (None, Some(client)) => Access::Client(client),
-        (None, None) => return None,
-    };
-    Some(PinnedTarget { name: name.to_owned(), tenant: tenant?, access, addresses })
+    let source = source(reader, table);
+    if let Some(SourceTarget { access: None, .. }) = &source {
+        let message = format!("nothing opens the source of {}", table.what);
+        let hint = "give it what opens it: source = { tenant = \"HOSTNAME\", client_id = \"...\", client_secret = { env = \"NAME\" } }";
+        reader.wrong(table.key_span("source"), message, Some(hint));
+    }
+    Some(PinnedTarget { name: name.to_owned(), tenant: tenant?, access: access?, source, addresses })
+}
+
+/// What opens one tenant: a client or an API key.
+fn access(reader: &mut Reader<'_>, table: &mut Table<'_>) -> Option<Access> {
+    let api_key = table.secret(reader, "api_key");
+    let with_key = table.has("api_key");
+    let with_client = table.has("client_id") || table.has("client_secret");
+    if with_key == with_client {
+        let message = format!("{} needs either `client_id` and `client_secret` or `api_key`", table.what);
+        reader.wrong(table.key_span("tenant"), message, None);
+    }
+    let client = with_client.then(|| client(reader, table)).flatten();
+    match (api_key, client) {
+        (Some(key), _) => Some(Access::ApiKey(key)),
+        (None, client) => client.map(Access::Client),
+    }
+}
+
+/// The source tenant: its host name, or a table that also says what opens it.
+fn source(reader: &mut Reader<'_>, table: &mut Table<'_>) -> Option<SourceTarget> {
+    if !table.has_table("source") {
+        return host(reader, table, "source").map(|tenant| SourceTarget { tenant, access: None });
+    }
+    let mut own = table.table(reader, "source", format!("the source of {}", table.what))?;
+    let tenant = host(reader, &mut own, "tenant");
+    if !own.has("tenant") && !own.misspells("tenant") {
+        reader.wrong(own.span.clone(), format!("{} has no `tenant`", own.what), None);
+    }
+    let access = access(reader, &mut own);
+    own.finish(reader);
+    Some(SourceTarget { tenant: tenant?, access: Some(access?) })
 }
 
 fn organization(
@@ -159,8 +197,18 @@ fn organization(
                     or pin the target to one tenant with tenant = \"HOSTNAME\"";
         reader.wrong(table.span.clone(), message, Some(hint));
     }
+    let source = source(reader, table);
+    if let Some(SourceTarget { tenant, access: None }) = &source {
+        let region = tenant.split('.').nth(1).unwrap_or_default();
+        if !regions.contains_key(region) {
+            let message = format!("{} has no client for the region `{region}` of its source", table.what);
+            let hint = "add one, or give the source what opens it: source = { tenant = \"HOSTNAME\", client_id = \"...\", client_secret = { env = \"NAME\" } }";
+            reader.wrong(table.key_span("source"), message, Some(hint));
+        }
+    }
     ask_for(table, &["tenant"]);
-    OrganizationTarget { name: name.to_owned(), organization, console, license_key, license_from, regions, addresses }
+    let name = name.to_owned();
+    OrganizationTarget { name, organization, console, license_key, license_from, regions, source, addresses }
 }
 
 /// Makes keys known that were judged elsewhere, so that they are not called unknown.

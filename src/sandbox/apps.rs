@@ -187,7 +187,7 @@ fn shared(context: &Context<'_>, id: &str) -> Result<(), Refusal> {
 }
 
 /// A new app of the caller's.
-fn new(context: &Context<'_>, name: &str, space: &str) -> Value {
+pub(super) fn new(context: &Context<'_>, name: &str, space: &str) -> Value {
     let (now, user) = (context.timestamp(), context.user_id());
     let mut app = json!({
         "id": context.random.uuid().to_string(), "name": name, "description": "", "thumbnail": "", "dynamicColor": "",
@@ -229,7 +229,7 @@ fn fill(app: &mut Value, from: &Value, with_data: bool) {
 /// Each import makes a new app; names repeat.
 fn import(context: &mut Context<'_>) -> Handled {
     let given = |name: &str| context.parameter(name).unwrap_or_default().to_owned();
-    let (space, fallback) = (given("spaceId"), given("fallbackName"));
+    let (space, name, fallback) = (given("spaceId"), given("name"), given("fallbackName"));
     if !given("mode").is_empty() && !given("mode").eq_ignore_ascii_case("new") {
         return Err(Refusal::bad_request("this mode is for Qlik's own use").parameter("mode"));
     }
@@ -242,12 +242,21 @@ fn import(context: &mut Context<'_>) -> Handled {
     if bytes.is_empty() {
         return Err(Refusal::bad_request("neither a file nor fileId is given"));
     }
+    quotas::import(context)?;
+    let mut app = new(context, "", &space);
+    let with_data = !context.flag("NoData");
+    load(context, &mut app, bytes, with_data);
+    let names = [name, text(&app, "name").to_owned(), fallback, "Untitled".to_owned()];
+    app["name"] = json!(names.into_iter().find(|name| !name.is_empty()));
+    keep(context, app)
+}
+
+/// Puts the content of an app's file into a new app, with its name and description there. Without its data it has none.
+pub(super) fn load(context: &mut Context<'_>, app: &mut Value, bytes: Bytes, with_data: bool) {
     let inside: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
-    let said = |field: &str| inside.get(field).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let names = [given("name"), said("name"), fallback, "Untitled".to_owned()];
-    let name = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
-    let mut app = new(context, &name, &space);
-    app["description"] = json!(said("description"));
+    for field in ["name", "description"] {
+        app[field] = json!(inside.get(field).and_then(Value::as_str).unwrap_or_default());
+    }
     for (said, field) in
         [("lastReloadTime", "lastReloadTime"), ("hasSectionAccess", "hasSectionAccess"), ("reload", SCRIPT)]
     {
@@ -256,16 +265,13 @@ fn import(context: &mut Context<'_>) -> Handled {
         }
     }
     app[SIZE] = json!(bytes.len());
-    quotas::import(context)?;
     let held = context.keep(bytes);
     app[CONTENT] = json!(&*held);
-    // With NoData a new app has none.
-    if context.flag("NoData") {
-        drop(app.as_object_mut().and_then(|fields| fields.remove("lastReloadTime")));
-    } else {
+    if with_data {
         app[DATA] = json!(&*held);
+    } else {
+        drop(app.as_object_mut().and_then(|fields| fields.remove("lastReloadTime")));
     }
-    keep(context, app)
 }
 
 /// Leaves the app's file as temporary content. A stand-in tells of the app what an import would find in its file; any other

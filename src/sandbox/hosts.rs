@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::context::text;
+use super::source_tenant;
 use super::state::{Document, Scope, State};
 
 /// Regions and the data centers behind them, as the tenants API lists them. Kept as data: the names of the last two
@@ -65,6 +66,9 @@ pub(super) fn tenant(state: &State, host: &str, now: Timestamp) -> Option<Docume
 
 /// The same, with the organization it is of.
 pub(super) fn tenant_with_home(state: &State, host: &str, now: Timestamp) -> Option<(Scope, Document)> {
+    if host == source_tenant::HOST {
+        return Some((Scope::Organization, source_tenant::document()));
+    }
     state.organizations().into_iter().find_map(|home| {
         let tenants = state.collection(&home, "tenants");
         let tenant = tenants.find("hostnames", host).into_iter().find(|tenant| !is_purged(tenant, now))?;

@@ -103,6 +103,7 @@ mod server;
 mod service;
 mod settings;
 mod shares;
+mod source_tenant;
 mod spaces;
 mod state;
 mod state_file;

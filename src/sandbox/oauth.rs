@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::resources::Resource;
 use super::state::Document;
 use super::token::{self, Grant};
-use super::{estate, ids, oauth_clients, users};
+use super::{estate, ids, oauth_clients, source_tenant, users};
 
 pub(super) const RESOURCE: Resource = Resource {
     routes: &[
@@ -102,6 +102,7 @@ fn request_token(context: &mut Context<'_>) -> Handled {
         return Err(malformed("client_secret is missing"));
     };
     let client = client(context, &id, &secret)?;
+    source_tenant::found(context);
     let wish = match (&client, text(&form, "scope").trim()) {
         (Client::Regional, UNTOLD) => "",
         (_, wish) => wish,

@@ -222,6 +222,13 @@ impl Sandbox {
         settings::text(&self.about(), "licenseNumber")
     }
 
+    /// The host name of the tenant in which the partner keeps the apps that customers get copies of. It comes into being with
+    /// the first token that is asked for there.
+    #[must_use]
+    pub fn source_tenant(&self) -> &'static str {
+        super::source_tenant::HOST
+    }
+
     /// The requests that broke the contract or meant nothing simulated, oldest first: for tests that allow none.
     #[must_use]
     pub fn violations(&self) -> Vec<Violation> {

@@ -9,6 +9,7 @@ use super::ids;
 use super::patch::{self, Step};
 use super::refusal::Refusal;
 use super::resources::{self, Resource};
+use super::source_tenant;
 use super::state::{Document, Scope};
 
 pub(super) const RESOURCE: Resource = Resource {
@@ -96,6 +97,11 @@ fn shown(context: &Context<'_>, tenant: &Value) -> Value {
 /// The tenant of the path: on its own host only itself, on a register host those of the region.
 fn asked(context: &Context<'_>) -> Result<Document, Refusal> {
     let id = context.var("tenantId");
+    if let Place::Tenant(own) = context.place
+        && source_tenant::is(own)
+    {
+        return if text(own, "id") == id { Ok(own.clone()) } else { Err(Refusal::not_found(MISSING)) };
+    }
     let tenant = context.get_in(&context.home(), "tenants", &id).ok_or_else(|| Refusal::not_found(MISSING))?;
     let here = match context.place {
         Place::Tenant(own) => own["id"] == tenant["id"],
@@ -132,6 +138,9 @@ fn invalid(step: &Step, reason: &str) -> Refusal {
 
 fn change(context: &mut Context<'_>) -> Handled {
     let mut tenant = (*asked(context)?).clone();
+    if source_tenant::is(&tenant) {
+        return Err(Refusal::forbidden("the sandbox's source tenant stays as it is"));
+    }
     for step in patch::any_steps(context)? {
         if step.op != "replace" {
             return Err(invalid(&step, &format!("Operation {} is not supported, only replace is", step.op)));

@@ -73,6 +73,10 @@ impl fmt::Display for Canonical {
     }
 }
 
+/// Collections of which it does not matter how often something was put into them. A login may be tried again, each time with a
+/// token that is good once; a client whose secret was lost gets another; a temporary file is gone after an hour.
+pub(super) const REPEATED: [&str; 3] = ["usedTokens", "oauthSecrets", "tempContents"];
+
 struct Document<'s> {
     /// The tenant's id; none for the organization's.
     scope: Option<&'s str>,
@@ -87,10 +91,8 @@ fn documents(state: &Value) -> Vec<Document<'_>> {
     let homes = tenants.map(|(id, home)| (Some(id.as_str()), home)).chain([(None, &state["organization"])]);
     for (scope, home) in homes {
         for (collection, list) in home.as_object().into_iter().flatten() {
-            // What the organization is given, its secrets among it, no playbook changes. A login may be tried again, each
-            // time with a token that is good once, and a client whose secret was lost gets another.
-            let repeated = ["usedTokens", "oauthSecrets"].contains(&collection.as_str());
-            if (scope.is_none() && collection == "organization") || repeated {
+            // What the organization is given, its secrets among it, no playbook changes.
+            if (scope.is_none() && collection == "organization") || REPEATED.contains(&collection.as_str()) {
                 continue;
             }
             for item in list.as_array().into_iter().flatten() {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::canonical::Canonical;
+use super::canonical::{Canonical, REPEATED};
 use super::world::World;
 use crate::event::Event;
 use crate::interpreter::Record;
@@ -73,7 +73,7 @@ fn made_twice(served: &[Served]) -> Vec<Finding> {
     for one in served {
         for touched in &one.touched {
             // Tenants have no name of their own when they are made: those are counted against the registry.
-            if touched.collection == "tenants" {
+            if touched.collection == "tenants" || REPEATED.contains(&touched.collection.as_str()) {
                 continue;
             }
             let thing = (touched.scope.clone(), &*touched.collection, &*touched.subject);

@@ -165,6 +165,63 @@ async fn good_settings_become_what_a_run_needs() {
     assert!(!shown.contains("eyJ") && !shown.contains("\"us\\n\""), "{shown}");
 }
 
+#[tokio::test]
+async fn a_source_tenant_is_opened_by_the_client_of_its_region_or_by_its_own() {
+    let project = settings(
+        r#"
+        [targets.prod]
+        organization = "halyard"
+        regions.eu = { client_id = "cl_eu", client_secret = { env = "EU" } }
+        source = "apps.eu.qlikcloud.com"
+
+        [targets.trial]
+        tenant = "q7m2.eu.qlikcloud.com"
+        api_key = { env = "TRIAL_KEY" }
+        source = { tenant = "apps.us.qlikcloud.com", client_id = "cl_apps", client_secret = { env = "APPS" } }
+        "#,
+    )
+    .unwrap();
+    let vault = project.vault(Arc::new(BTreeMap::from([("APPS".to_owned(), "apps".to_owned())])));
+    let client = |id: &str, secret: &str| Access::Client(OauthClient { id: id.to_owned(), secret: secret.to_owned() });
+    let host = |name: &str| tenantry::operation::Host::Tenant(name.to_owned());
+
+    let Target::Organization(prod) = project.target("prod").unwrap() else { panic!("an organization") };
+    let opened = prod.credentials(&vault).await.unwrap().access(&host("apps.eu.qlikcloud.com")).unwrap();
+    assert_eq!(opened, client("cl_eu", "target/prod/regions/eu/client_secret"));
+
+    let Target::Pinned(trial) = project.target("trial").unwrap() else { panic!("pinned") };
+    let credentials = trial.credentials(&vault).await.unwrap();
+    let opened = credentials.access(&host("APPS.us.qlikcloud.com")).unwrap();
+    assert_eq!(opened, client("cl_apps", "target/trial/source/client_secret"));
+    assert_eq!(vault.text("target/trial/source/client_secret").await.unwrap().expose_secret(), "apps");
+    let own = credentials.access(&host("q7m2.eu.qlikcloud.com")).unwrap();
+    assert_eq!(own, Access::ApiKey("target/trial/api_key".to_owned()));
+    credentials.access(&host("other.us.qlikcloud.com")).unwrap_err();
+}
+
+#[test]
+fn a_source_tenant_that_nothing_opens_is_told() {
+    for (source, told) in [
+        (r#"source = "apps.us.qlikcloud.com""#, "target `prod` has no client for the region `us` of its source"),
+        (r#"source = "apps""#, "`apps` is not a host name"),
+        ("source = 7", "`source` must be text"),
+        (
+            r#"source = { tenant = "apps.us.qlikcloud.com" }"#,
+            "needs either `client_id` and `client_secret` or `api_key`",
+        ),
+        (r#"source = { host = "apps.us.qlikcloud.com", api_key = { env = "K" } }"#, "unknown key `host`"),
+    ] {
+        let text = format!(
+            "[targets.prod]\norganization = \"halyard\"\nregions.eu = {{ client_id = \"c\", client_secret = {{ env = \"EU\" }} }}\n{source}"
+        );
+        let error = settings(&text).unwrap_err();
+        assert!(error.problems().iter().any(|problem| problem.message.contains(told)), "{source}: {error}");
+    }
+    let text = "[targets.one]\ntenant = \"q7m2.eu.qlikcloud.com\"\napi_key = { env = \"K\" }\nsource = \"apps.eu.qlikcloud.com\"";
+    let error = settings(text).unwrap_err();
+    assert!(error.to_string().contains("nothing opens the source"), "{error}");
+}
+
 #[test]
 fn a_licence_is_not_needed_where_nothing_is_created() {
     let project = settings(
