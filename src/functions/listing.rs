@@ -45,6 +45,17 @@ impl Listing {
         Ok(list)
     }
 
+    /// The list, when it was read in this run and what has this natural key was not written since.
+    pub(super) fn noted(&self, call: &Call, key: &str) -> Option<Vec<Value>> {
+        if call.note(&self.item(key)).is_some() {
+            return None;
+        }
+        match call.note(&self.name) {
+            Some(Value::Array(list)) => Some(list),
+            _ => None,
+        }
+    }
+
     /// Notes what was written under this natural key; `null` when it was removed.
     pub(super) fn wrote(&self, call: &Call, key: &str, item: Value) {
         call.set_note(&self.item(key), item);

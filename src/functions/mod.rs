@@ -41,6 +41,7 @@ mod reloads;
 mod render;
 mod request;
 mod roles;
+mod sources;
 mod spaces;
 mod tenant_documents;
 mod tenant_settings;

@@ -104,10 +104,14 @@ fn ensure(call: &mut Call, app: &App, given: ScriptMap) -> Result<(), ScriptErro
     let wanted = wanted(call, app, given)?;
     let thing = subject(app);
     call.claim(app.tenant().host_name(), &thing)?;
-    let Some(document) = app.read(call)? else {
-        return Err(call.throw(app.tenant().lacks(&app.subject())));
+    let loaded = match app.noted(call) {
+        Some(document) if is_loaded(&document) => true,
+        _ => match app.read(call)? {
+            Some(document) => is_loaded(&document),
+            None => return Err(call.throw(app.tenant().lacks(&app.subject()))),
+        },
     };
-    if is_loaded(&document) {
+    if loaded {
         call.step(converge::earlier(call, &thing), thing, Vec::new());
         return Ok(());
     }

@@ -68,6 +68,13 @@ impl Ask {
         self
     }
 
+    /// What an export has left at another host as the body, streamed from there when it is sent. `content` is what says which
+    /// content it is.
+    pub(super) fn exported(mut self, host: &Host, path: &str, content: &str) -> Self {
+        self.body = Body::Exported { host: host.clone(), path: path.to_owned(), content: content.to_owned() };
+        self
+    }
+
     pub(super) fn part(mut self, name: &str, file_name: Option<&str>, content: Content) -> Self {
         let part = Part { name: name.to_owned(), file_name: file_name.map(str::to_owned), content };
         match &mut self.body {

@@ -100,12 +100,14 @@ impl Resource for Wanted<'_> {
         if let Some(map) = body.as_object_mut() {
             map.extend(self.fields.clone());
         }
+        all(call, self.tenant).wrote(call, &self.name, Value::Bool(true));
         self.tenant.ask("createSpace", self.subject()).json(body).attempt(call)
     }
 
     fn update(&self, call: &mut Call, current: &Value, changes: &[FieldChange]) -> Result<Updated, ScriptError> {
         let id = text_of(call, "getSpaces", current, "id")?;
         let body = patch(changes, &self.fields, |field| format!("/{field}"));
+        all(call, self.tenant).wrote(call, &self.name, Value::Bool(true));
         let response = self.tenant.ask("patchSpace", self.subject()).var("spaceId", id).json(body).send(call)?;
         Ok(if response.json().is_object() { Updated::To(response.json().clone()) } else { Updated::InPlace })
     }
@@ -119,6 +121,20 @@ fn subject(name: &str) -> String {
 fn named(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
     let found = tenant.ask("getSpaces", subject(name)).query("name", name).query("limit", "100").list(call)?;
     Ok(found.into_iter().find(|space| space["name"].as_str() == Some(name)))
+}
+
+/// The list of the tenant's spaces, once a script has asked for it.
+fn all(call: &Call, tenant: &Tenant) -> Listing {
+    Listing::of(call, tenant, "spaces")
+}
+
+/// The same as it was listed in this run, else as it is.
+fn found(call: &mut Call, tenant: &Tenant, name: &str) -> Result<Option<Value>, ScriptError> {
+    let listed = all(call, tenant).noted(call, name).unwrap_or_default();
+    match listed.into_iter().find(|space| space["name"].as_str() == Some(name)) {
+        Some(space) => Ok(Some(space)),
+        None => named(call, tenant, name),
+    }
 }
 
 fn ensure(call: &mut Call, tenant: &Tenant, name: &str, kind: &str, given: ScriptMap) -> Result<Space, ScriptError> {
@@ -164,6 +180,7 @@ fn delete(call: &mut Call, tenant: &Tenant, name: &str) -> Result<(), ScriptErro
     let find = |call: &mut Call| named(call, tenant, name);
     converge::remove(call, tenant.host_name(), &subject, find, |call, document| {
         let id = text_of(call, "getSpaces", document, "id")?;
+        all(call, tenant).wrote(call, name, Value::Bool(true));
         match tenant.ask("deleteSpace", &subject).var("spaceId", id).attempt(call)? {
             Err(failure) if failure.status == Some(412) => {
                 Err(call.throw(failure.hint("the space is not empty: remove its content first")))
@@ -237,7 +254,7 @@ impl Resource for Assignment<'_> {
     }
 }
 
-fn assignments(space: &Space) -> Ask {
+pub(super) fn assignments(space: &Space) -> Ask {
     space
         .tenant
         .ask("getSpaceAssignments", format!("assignments of {}", subject(space.name())))
@@ -361,7 +378,7 @@ mod members {
     #[rhai_fn(name = "get", pure, return_raw)]
     pub fn get_space(context: NativeCallContext, spaces: &mut Spaces, name: &str) -> Result<Space, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.spaces.get")?;
-        match named(&mut call, &spaces.0, name)? {
+        match found(&mut call, &spaces.0, name)? {
             Some(document) => handle(&call, &spaces.0, document),
             None => Err(call.throw(spaces.0.lacks(&subject(name)))),
         }
@@ -382,13 +399,14 @@ mod members {
         name: &str,
     ) -> Result<Dynamic, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.spaces.find")?;
-        match named(&mut call, &spaces.0, name)? {
+        match found(&mut call, &spaces.0, name)? {
             Some(document) => Ok(Dynamic::from(handle(&call, &spaces.0, document)?)),
             None => Ok(Dynamic::UNIT),
         }
     }
 
-    /// All spaces of the tenant.
+    /// All spaces of the tenant. Calls of `get` and `find` that follow in this run, in branches too, need no look of their own
+    /// for those that it has.
     ///
     /// ```rhai
     /// let tenant = tenants::ensure(customer);
@@ -397,7 +415,8 @@ mod members {
     #[rhai_fn(name = "list", pure, return_raw)]
     pub fn list_spaces(context: NativeCallContext, spaces: &mut Spaces) -> Result<Array, Box<EvalAltResult>> {
         let mut call = Call::begin(&context, "tenant.spaces.list")?;
-        let found = spaces.0.ask("getSpaces", "spaces").query("limit", "100").list(&mut call)?;
+        let ask = spaces.0.ask("getSpaces", "spaces").query("limit", "100");
+        let found = all(&call, &spaces.0).read(&mut call, ask)?;
         found.into_iter().map(|document| Ok(Dynamic::from(handle(&call, &spaces.0, document)?))).collect()
     }
 

@@ -18,6 +18,7 @@ use super::oauth_clients::OauthClients;
 use super::options;
 use super::request::{Ask, text_of, unexpected};
 use super::roles::Roles;
+use super::sources;
 use super::spaces::Spaces;
 use super::tenant_documents::TenantDocument;
 use super::tenant_settings::{self, TenantSettings};
@@ -403,7 +404,7 @@ fn active(call: &Call, host_name: &str, document: &Value) -> Result<(), ScriptEr
 }
 
 /// The tenant that answers at this host name.
-fn at(call: &mut Call, host_name: &str) -> Result<(Tenant, Value), ScriptError> {
+pub(super) fn at(call: &mut Call, host_name: &str) -> Result<(Tenant, Value), ScriptError> {
     let Some(region) = region_of(host_name) else {
         return Err(options::invalid(
             call,
@@ -537,6 +538,17 @@ mod namespace {
         hostname: &str,
     ) -> Result<Tenant, Box<EvalAltResult>> {
         adopt(&mut Call::begin(&context, "tenants::adopt")?, &customer, hostname)
+    }
+
+    /// The target's source tenant, where the apps lie that customers get copies of: `source` in `tenantry.toml`. Nothing is
+    /// written there but what exports need.
+    ///
+    /// ```rhai
+    /// let apps = tenants::source().spaces.get("Apps").apps.list();
+    /// ```
+    #[rhai_fn(name = "source", return_raw)]
+    pub fn source_tenant(context: NativeCallContext) -> Result<Tenant, Box<EvalAltResult>> {
+        sources::source(&mut Call::begin(&context, "tenants::source")?)
     }
 }
 

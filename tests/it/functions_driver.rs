@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tenantry::event::{Change, Step};
 use tenantry::interpreter::{
-    Embedded, Enrolment, Interpreter as _, License, LocalOperations, Locals, Permits, Permitted, Registered,
+    Embedded, Enrolment, Interpreter as _, License, LocalOperations, Locals, Permits, Permitted, Registered, Sourced,
 };
 use tenantry::operation::{Call, Operation, Outcome, Written};
 use tenantry::playbook::{Diagnostic, Extension, Limits, Playbook, Runtime, Start, Told};
@@ -35,6 +35,8 @@ pub(crate) struct Project {
     /// How long every request takes, on the paused clock.
     pub(crate) latency: Duration,
     pub(crate) enrolment: Option<Enrolment>,
+    /// The target's source tenant.
+    pub(crate) source: Option<String>,
     /// What an earlier process of the run has written.
     pub(crate) written: Written,
     /// Answers some requests in the service's place, by their number among those of their operation.
@@ -128,7 +130,7 @@ impl Project {
             root: folder.path().to_owned(),
             folder,
             registry: State::in_memory(Arc::clone(&clock)).unwrap().registry(),
-            sandbox,
+            sandbox: sandbox.clone(),
             vault,
             clock,
             random,
@@ -136,6 +138,7 @@ impl Project {
             verify: false,
             latency: Duration::ZERO,
             enrolment: None,
+            source: Some(sandbox.source_tenant().to_owned()),
             written: Written::default(),
             instead: None,
             past: Cell::default(),
@@ -243,7 +246,7 @@ impl Project {
         };
         let interpreter =
             Registered::new(Locals::new(embedded, Arc::new(locals)), self.registry.clone(), enrolment, code, "run-1");
-        let interpreter = Permitted::new(interpreter, permits);
+        let interpreter = Permitted::new(Sourced::new(interpreter, self.source.clone()), permits);
         let began = tokio::time::Instant::now();
         let (mut steps, mut logs, mut operations) = (Vec::new(), Vec::new(), Vec::new());
         let mut open = FuturesUnordered::new();

@@ -11,6 +11,7 @@ use futures_util::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 use tenantry::contract::contract;
 use tenantry::interpreter::{Embedded, Interpreter, LookedUp, PATIENCE, Settlement};
 use tenantry::operation::secret::SecretStore as _;
@@ -321,23 +322,26 @@ async fn an_app_is_told_from_earlier_ones_of_its_name() {
     let space = |space: &Value| space["id"].as_str().unwrap().to_owned();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("Fleet.qvf");
-    std::fs::write(&path, "{}").unwrap();
-    let sha256 = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a".to_owned();
+    // Its file says what a description says that somebody has written after the import.
+    let file = json!({ "description": "{sha256:0123456789abcdef}" }).to_string();
+    std::fs::write(&path, &file).unwrap();
+    let sha256 = tenantry::operation::Digest(Sha256::digest(file).into()).to_string();
     let mut import = request(&world.host, "importApp", &[], Body::File { path, sha256 });
     let Call::Request(asked) = &mut import.call else { unreachable!() };
-    asked.query = vec![("spaceId".to_owned(), space(&staging)), ("name".to_owned(), "Fleet".to_owned())];
+    let name = "Fleet {sha256:0123456789abcdef}";
+    asked.query = vec![("spaceId".to_owned(), space(&staging)), ("name".to_owned(), name.to_owned())];
     let describe = |id: &str, description: &str| {
         world.ask("updateAppInfo", &[("appId", id)], json!({ "attributes": { "description": description } }))
     };
-    // One that is long there, and one that somebody has just imported and described: neither is this request's.
-    for wait in [3600, 1] {
-        let earlier = world.perform(&import).await.json()["attributes"]["id"].as_str().unwrap().to_owned();
-        world.perform(&describe(&earlier, if wait == 1 { "{sha256:0123456789abcdef}" } else { "" })).await;
-        tokio::time::sleep(Duration::from_secs(wait)).await;
-    }
+    // One that is long there, and one that somebody has just imported and finished: neither is this request's.
+    world.perform(&import).await;
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let earlier = world.perform(&import).await.json()["attributes"]["id"].as_str().unwrap().to_owned();
+    let finished = json!({ "attributes": { "name": "Fleet", "description": "{sha256:0123456789abcdef}" } });
+    world.perform(&world.ask("updateAppInfo", &[("appId", &earlier)], finished)).await;
     let found = world.both_ways(&import).await;
     let staged = found.json()["attributes"]["id"].as_str().unwrap().to_owned();
-    assert_eq!(found.json()["attributes"]["name"], "Fleet");
+    assert_eq!(found.json()["attributes"]["name"], name);
     world.perform(&import).await;
     let failure = world.settle(&import).await.unwrap_err();
     assert!(failure.detail.unwrap().contains("an app of this name"), "of two new ones nobody knows which it is");
@@ -543,8 +547,13 @@ async fn what_nothing_tells_is_not_guessed() {
 #[test]
 fn every_write_that_functions_name_can_be_looked_up() {
     let mut named = BTreeSet::new();
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/functions")).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+    let mut places = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/functions")];
+    while let Some(place) = places.pop() {
+        if place.is_dir() {
+            places.extend(std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        let text = std::fs::read_to_string(place).unwrap();
         for word in text.split('"').filter(|word| word.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
             named.extend(contract().operation(word).filter(|published| published.effect.is_write()).map(|one| one.id));
         }

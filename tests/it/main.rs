@@ -31,6 +31,7 @@ mod functions_reloads;
 mod functions_restarted;
 mod functions_settings;
 mod functions_sign_in;
+mod functions_sources;
 mod functions_spaces;
 mod functions_stock;
 mod functions_tenants;
