@@ -17,7 +17,7 @@ pub struct Case {
     /// The playbook's path in it.
     pub playbook: PathBuf,
     /// The playbook that makes what this one works on; it is run first, without harm.
-    pub first: Option<PathBuf>,
+    pub first: Vec<PathBuf>,
     /// A customer for each actor; the same one twice makes two runs race for it.
     pub customers: Vec<Customer>,
     /// Texts of the secrets that the project names: ones that can be recognized wherever they show up.
@@ -91,9 +91,19 @@ impl fmt::Display for Case {
     }
 }
 
-/// What the playbook's header says it comes after; one that cannot be read says nothing, and fails when it is run.
-fn after(project: &Project, playbook: &Path) -> Option<PathBuf> {
-    Some(Playbook::load(project.root(), playbook).ok()?.header().after.as_ref()?.into())
+/// What the playbook's header says it comes after, and what that comes after, the first one first; one that cannot be read
+/// says nothing, and fails when it is run.
+fn after(project: &Project, playbook: &Path) -> Vec<PathBuf> {
+    let mut chain: Vec<PathBuf> = Vec::new();
+    let mut last = playbook.to_owned();
+    while let Some(before) = Playbook::load(project.root(), &last).ok().and_then(|text| text.header().after.clone()) {
+        last = before.into();
+        if chain.contains(&last) {
+            break;
+        }
+        chain.insert(0, last.clone());
+    }
+    chain
 }
 
 /// The playbooks of a project, by name; those in folders below are libraries.

@@ -35,7 +35,7 @@ const START: &str = "2026-11-24T08:00:00Z";
 pub struct Storm {
     case: Case,
     playbook: Playbook,
-    first: Option<Playbook>,
+    first: Vec<Playbook>,
     customers: Vec<Customer>,
     runtime: Runtime,
     organization: sandbox::Settings,
@@ -108,7 +108,7 @@ impl Storm {
         let process = first.process(Fate::kind())?;
         let playbook =
             process.host().playbook(&case.playbook).map_err(|error| StormError::Playbook(Box::new(error)))?;
-        let first_playbook = case.first.as_deref().map(|first| process.host().playbook(first)).transpose();
+        let first_playbook = case.first.iter().map(|first| process.host().playbook(first)).collect::<Result<_, _>>();
         let first_playbook = first_playbook.map_err(|error| StormError::Playbook(Box::new(error)))?;
         let customers: Vec<Customer> =
             case.customers.iter().map(|customer| playbook.admit(customer)).collect::<Result<_, _>>()?;
@@ -155,11 +155,12 @@ impl Storm {
 
     /// Makes what the playbook works on.
     async fn prepare(&self, world: &World) -> Result<(), StormError> {
-        let Some(first) = &self.first else { return Ok(()) };
-        for customer in self.each_once() {
-            match world.sheltered()?.run(first, customer, &self.runtime).await {
-                Ended::Reported(report) if report.status == RunStatus::Succeeded => {}
-                ended => return Err(StormError::Calm(format!("{}: {ended:?}", customer.code()))),
+        for first in &self.first {
+            for customer in self.each_once() {
+                match world.sheltered()?.run(first, customer, &self.runtime).await {
+                    Ended::Reported(report) if report.status == RunStatus::Succeeded => {}
+                    ended => return Err(StormError::Calm(format!("{}: {ended:?}", customer.code()))),
+                }
             }
         }
         Ok(())

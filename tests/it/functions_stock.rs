@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tenantry::event::Change;
 use tenantry::project::{Customer, Schema};
 use tenantry::sandbox::FaultFile;
 
@@ -119,6 +120,57 @@ fn a_cloud_that_lags_and_limits_is_onboarded_and_hydrated_all_the_same() {
         project.later(Duration::from_secs(10));
         let again = project.play_file("playbooks/hydrate.rhai").good();
         assert_eq!(again.writes(), Vec::<&str>::new(), "{:?}", again.told());
+    }
+}
+
+/// Runs the stock republishing with this version wanted of Harbour's first app; the change of what users see, the versions,
+/// the writes.
+fn republished(project: Project, version: Option<&str>) -> (Project, Option<Change>, Value, Vec<String>) {
+    let mut customer = project.customer.clone();
+    match version {
+        Some(version) => customer["apps"][0]["version"] = json!(version),
+        None => drop(customer["apps"][0].as_object_mut().unwrap().remove("version")),
+    }
+    let project = project.with_customer(customer);
+    let report = project.play_file("playbooks/republish.rhai").good();
+    let live = r#"app "Shipment Tracking" in space "Production""#;
+    let change = report.steps.iter().find(|step| step.subject == live).map(|step| step.change);
+    let writes = report.writes().into_iter().map(str::to_owned).collect();
+    (project, change, report.output["versions"]["Shipment Tracking"].clone(), writes)
+}
+
+#[test]
+fn a_release_is_republished_taken_back_and_brought_again() {
+    const SOURCE: &str = "halyardapps0000.eu.qlikcloud.com";
+    let mut customer = customers().into_iter().find(|customer| customer.code() == "hb").unwrap().values().clone();
+    // Its first app comes from the source tenant.
+    customer["apps"][0]["from"] = json!("Apps");
+    let project = Project::stock(customer);
+    onboard(&project);
+    project.play_file("playbooks/hydrate.rhai").good();
+    let (mut project, change, version, writes) = republished(project, None);
+    assert_eq!((change, version, writes), (Some(Change::Unchanged), json!("1.0.0"), vec![]), "there is nothing new");
+
+    let source = project.source.take();
+    let develop = r#"let source = tenants::get("SOURCE");
+        let app = source.spaces.get("Apps").apps.get("Shipment Tracking");
+        source.request("updateAppInfo", #{ path: #{ appId: app.id }, body: #{ attributes: #{ description: "{v1.1.0} With delays" } } });"#;
+    project.play(&develop.replace("SOURCE", SOURCE)).good();
+    project.source = source;
+    let (project, change, version, writes) = republished(project, None);
+    assert_eq!((change, version), (Some(Change::Updated), json!("1.1.0")));
+    assert_eq!(writes, ["exportApp", "importApp", "updateAppInfo", "republishApp", "queueReload"]);
+    let (project, change, _, writes) = republished(project, None);
+    assert_eq!((change, writes), (Some(Change::Unchanged), vec![]));
+
+    let mut project = project;
+    for (wanted, shown) in [(Some("1.0.0"), "1.0.0"), (None, "1.1.0")] {
+        let (same, change, version, writes) = republished(project, wanted);
+        assert_eq!((change, version), (Some(Change::Updated), json!(shown)));
+        assert_eq!(writes, ["republishApp", "queueReload"]);
+        let (same, change, version, writes) = republished(same, wanted);
+        assert_eq!((change, version, writes), (Some(Change::Unchanged), json!(shown), vec![]));
+        project = same;
     }
 }
 
