@@ -20,6 +20,7 @@ use super::refusal::Refusal;
 use super::resources::Resource;
 use super::spaces::{Caller, MISSING};
 use super::state::Document;
+use super::tasks;
 use super::temp_contents;
 
 pub(super) const RESOURCE: Resource = Resource {
@@ -109,6 +110,9 @@ pub(super) fn by_now(context: &Context<'_>, app: &Value) -> Value {
         app["lastReloadTime"] = json!(loaded);
         forget_reload(&mut app);
     }
+    if let Some(loaded) = tasks::loaded(context, &app).filter(|at| at.as_str() > text(&app, "lastReloadTime")) {
+        app["lastReloadTime"] = json!(loaded);
+    }
     app
 }
 
@@ -150,7 +154,8 @@ fn visible(context: &Context<'_>, id: &str) -> Result<Document, Refusal> {
     {
         return Err(Refusal::forbidden("the user may not see the app"));
     }
-    Ok(if app.get(LOADS).is_some() { Arc::new(by_now(context, &app)) } else { app })
+    let moves = app.get(LOADS).is_some() || tasks::has(context, id);
+    Ok(if moves { Arc::new(by_now(context, &app)) } else { app })
 }
 
 /// Whether the caller sees the app by nothing but a group's role in its space.
@@ -364,6 +369,7 @@ fn delete(context: &mut Context<'_>) -> Handled {
     if !removes(context, &Caller::of(context), &app) {
         return Err(Refusal::forbidden("the app may not be removed by this user"));
     }
+    tasks::forget(context, text(&app, "id"));
     context.remove(APPS, text(&app, "id"));
     items::forget(context, text(&app, "id"));
     Ok(Answer { status: StatusCode::OK, headers: Vec::new(), body: Bytes::new() })
@@ -427,6 +433,8 @@ fn republish(context: &mut Context<'_>) -> Handled {
             .detail(detail)
             .pointer("/targetId"));
     }
+    // What schedules loaded until now is of the content before.
+    tasks::settle_of(context, text(&target, "id"));
     let mut app = (*target).clone();
     fill(&mut app, &source, text(&given, "data") != "target");
     say(&mut app, &given["attributes"]);
@@ -440,6 +448,7 @@ fn move_to_space(context: &mut Context<'_>) -> Handled {
     shared(context, &space)?;
     let mut app = (*before).clone();
     app["spaceId"] = json!(space);
+    tasks::moved(context, text(&before, "id"));
     changed(context, &before, app)
 }
 
@@ -448,6 +457,7 @@ fn remove_from_space(context: &mut Context<'_>) -> Handled {
     let before = editable(context)?;
     let mut app = (*before).clone();
     drop(app.as_object_mut().and_then(|fields| fields.remove("spaceId")));
+    tasks::moved(context, text(&before, "id"));
     changed(context, &before, app)
 }
 

@@ -197,6 +197,7 @@ impl Shape {
         let (first, second, third) = (segments.next(), segments.next(), segments.next());
         match (first, second, third) {
             (Some("oauth" | "login"), ..) => Self::Worded,
+            (Some("api"), Some("scheduling"), _) => Self::Coded,
             (Some("api"), Some("v1"), Some(service)) => match service {
                 "tenants" | "web-integrations" => Self::Worded,
                 "users" | "groups" | "roles" => Self::Numbered,

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::apps::{self, APPS, LOADS, SCRIPT};
@@ -20,13 +20,15 @@ use super::refusal::Refusal;
 use super::resources::Resource;
 use super::spaces::Caller;
 use super::state::Document;
+use super::tasks;
 
 pub(super) const RESOURCE: Resource = Resource {
     routes: &[("getReloads", list), ("queueReload", queue), ("getReload", get), ("cancelReload", cancel)],
     seed: None,
 };
 
-const RELOADS: &str = "reloads";
+/// The collection's name.
+pub(super) const RELOADS: &str = "reloads";
 
 const PAGING: Paging = Paging::next_prev(10, 100);
 
@@ -49,7 +51,7 @@ fn forbidden(detail: &str) -> Refusal {
 }
 
 /// The status by now.
-fn status(context: &Context<'_>, reload: &Value) -> &'static str {
+pub(super) fn status(context: &Context<'_>, reload: &Value) -> &'static str {
     let now = context.timestamp();
     if reload.get(CANCELLED).is_some() {
         "CANCELED"
@@ -68,7 +70,7 @@ fn is_active(status: &str) -> bool {
     ["QUEUED", "RELOADING"].contains(&status)
 }
 
-fn shown(context: &Context<'_>, reload: &Value, with_log: bool) -> Value {
+pub(super) fn shown(context: &Context<'_>, reload: &Value, with_log: bool) -> Value {
     let status = status(context, reload);
     let mut document = reload.clone();
     if let Some(fields) = document.as_object_mut() {
@@ -111,41 +113,81 @@ fn queue(context: &mut Context<'_>) -> Handled {
     let app =
         context.get(APPS, &id).filter(|app| apps::sees(context, &caller, app) && apps::edits(context, &caller, app));
     let app = app.ok_or_else(|| forbidden("the app may not be reloaded by this user"))?;
-    if context.collection(RELOADS).find("appId", &id).iter().any(|reload| is_active(status(context, reload))) {
+    if is_busy(context, &id) {
         return Err(Refusal::new(StatusCode::TOO_MANY_REQUESTS, "RELOADS-004", "Too many requests")
             .detail("a pending reload request already exists for this app"));
     }
-    let mut app = apps::by_now(context, &app);
-    let seconds = app[SCRIPT]["seconds"].as_i64().filter(|seconds| (0..=10_800).contains(seconds));
-    let runs = seconds.map_or(RUNS, |seconds| seconds * 1_000);
-    let later = |milliseconds| ids::timestamp(context.now + SignedDuration::from_millis(milliseconds));
-    let (reload, ends) = (context.new_id(), later(QUEUED + runs));
-    let mut document = json!({
-        "id": reload, "appId": id, "tenantId": context.tenant_id(), "userId": context.user_id(), "type": "external",
-        "creationTime": context.timestamp(), "partial": given["partial"].as_bool() == Some(true),
-        "weight": given["weight"].as_i64().unwrap_or(1), BEGINS: later(QUEUED), ENDS: ends,
-    });
+    let mut document = begun(context, &app, &context.new_id(), context.now);
+    document["type"] = json!("external");
+    document["userId"] = json!(context.user_id());
+    document["partial"] = json!(given["partial"].as_bool() == Some(true));
+    document["weight"] = json!(given["weight"].as_i64().unwrap_or(1));
     for field in ["resourceType", "resourceId"] {
         if let Some(value) = given.get(field) {
             document[field] = value.clone();
         }
     }
-    match app[SCRIPT]["error"].as_str() {
-        Some(error) => document[ERROR] = json!(error),
-        None => app[LOADS] = json!(ends),
-    }
-    context.put(APPS, &id, app);
-    context.put(RELOADS, &reload, document.clone());
+    start(context, &app, &document);
     Ok(Answer::created(&shown(context, &document, false)))
+}
+
+/// A reload of the app that is put into the queue at some moment: when it runs and how it ends.
+pub(super) fn begun(context: &Context<'_>, app: &Value, id: &str, at: Timestamp) -> Value {
+    let seconds = app[SCRIPT]["seconds"].as_i64().filter(|seconds| (0..=10_800).contains(seconds));
+    let runs = seconds.map_or(RUNS, |seconds| seconds * 1_000);
+    let later = |milliseconds| ids::timestamp(at + SignedDuration::from_millis(milliseconds));
+    let mut document = json!({
+        "id": id, "appId": app["id"], "tenantId": context.tenant_id(), "partial": false, "weight": 1,
+        "creationTime": ids::timestamp(at), BEGINS: later(QUEUED), ENDS: later(QUEUED + runs),
+    });
+    if let Some(error) = app[SCRIPT]["error"].as_str() {
+        document[ERROR] = json!(error);
+    }
+    document
+}
+
+/// Starts a reload: it is on record, and the app will have its data.
+pub(super) fn start(context: &mut Context<'_>, app: &Value, reload: &Value) {
+    let mut app = apps::by_now(context, app);
+    if !fails(reload) {
+        app[LOADS] = reload[ENDS].clone();
+    }
+    let id = text(&app, "id").to_owned();
+    context.put(APPS, &id, app);
+    context.put(RELOADS, text(reload, "id"), reload.clone());
+}
+
+/// When it ends by itself.
+pub(super) fn end(reload: &Value) -> &str {
+    text(reload, ENDS)
+}
+
+/// Whether it will fail.
+pub(super) fn fails(reload: &Value) -> bool {
+    reload.get(ERROR).is_some()
+}
+
+/// All reloads of an app by now, those that schedules made among them.
+fn of_app(context: &Context<'_>, app: &str) -> Vec<Document> {
+    let mut held = context.collection(RELOADS).find("appId", app);
+    held.extend(tasks::due_of(context, app));
+    held
+}
+
+/// Whether a reload of the app waits or runs.
+pub(super) fn is_busy(context: &Context<'_>, app: &str) -> bool {
+    of_app(context, app).iter().any(|reload| is_active(status(context, reload)))
 }
 
 fn list(context: &mut Context<'_>) -> Handled {
     let caller = Caller::of(context);
     let app = context.parameter("appId").unwrap_or_default().to_owned();
     let held = if app.is_empty() {
-        context.collection(RELOADS).documents()
+        let mut held = context.collection(RELOADS).documents();
+        held.extend(tasks::due(context));
+        held
     } else {
-        context.collection(RELOADS).find("appId", &app)
+        of_app(context, &app)
     };
     let sees = |reload: &&Document| {
         let app = context.get(APPS, text(reload, "appId"));
@@ -168,7 +210,9 @@ fn list(context: &mut Context<'_>) -> Handled {
 /// The reload of the path.
 fn asked(context: &Context<'_>) -> Result<Document, Refusal> {
     let missing = || Refusal::not_found("HTTP-404");
-    let reload = context.get(RELOADS, &context.var("reloadId")).ok_or_else(missing)?;
+    let id = context.var("reloadId");
+    let scheduled = || tasks::due(context).into_iter().find(|reload| text(reload, "id") == id);
+    let reload = context.get(RELOADS, &id).or_else(scheduled).ok_or_else(missing)?;
     let caller = Caller::of(context);
     match context.get(APPS, text(&reload, "appId")) {
         Some(app) if !apps::sees(context, &caller, &app) => Err(forbidden("the app may not be seen by this user")),

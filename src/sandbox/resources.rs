@@ -4,8 +4,8 @@ use super::context::{Context, Handled};
 use super::{
     apps, assignments, audits, automation_connections, automation_connectors, automation_runs, automations, brands,
     console, csp_origins, encryption, groups, identity_providers, ip_policies, item_collections, items, licenses,
-    login, oauth, oauth_clients, packages, quotas, reloads, roles, shares, spaces, temp_contents, tenant_documents,
-    tenants, users, web_integrations,
+    login, oauth, oauth_clients, packages, quotas, reloads, roles, shares, spaces, task_graphs, task_runs, tasks,
+    temp_contents, tenant_documents, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -44,6 +44,9 @@ pub(super) const RESOURCES: &[Resource] = &[
     apps::RESOURCE,
     temp_contents::RESOURCE,
     reloads::RESOURCE,
+    tasks::RESOURCE,
+    task_runs::RESOURCE,
+    task_graphs::RESOURCE,
     items::RESOURCE,
     item_collections::RESOURCE,
     automations::RESOURCE,

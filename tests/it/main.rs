@@ -79,6 +79,7 @@ mod sandbox_server;
 mod sandbox_settings;
 mod sandbox_spaces;
 mod sandbox_support;
+mod sandbox_tasks;
 mod sandbox_temp_contents;
 mod sandbox_tenants;
 mod sandbox_themes;

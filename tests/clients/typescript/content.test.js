@@ -59,3 +59,30 @@ test("OAuth clients", async () => {
   await answered(clients.deleteOAuthClient(made.clientId, { headers: { "qlik-confirm-delete": made.clientId } }), 204);
   await refused(clients.getOAuthClient(made.clientId, fresh), 404);
 });
+
+test("an app is loaded by the clock", async () => {
+  const { tasks } = api.scheduling;
+  const app = await answered(api.apps.createApp({ attributes: { name: "Scheduled" } }));
+  const resourceId = app.attributes.id;
+  const reload = { name: "app-reload", functionRef: { refName: "app.reload", arguments: { appId: resourceId, partial: false } } };
+  const states = [{ name: "reload", type: "EVENT", end: true, onEvents: [{ eventRefs: ["time-schedule"], actions: [reload] }] }];
+  const start = { schedule: { recurrence: "RRULE:FREQ=HOURLY;BYMINUTE=0;BYSECOND=0" } };
+  const made = [];
+  for (const name of ["hourly", "daily", "weekly"]) {
+    made.push(await answered(tasks.createTask({}, { name, specVersion: "1.16.0", states, start }), 201));
+  }
+  const [hourly] = made;
+  assert.deepEqual([hourly.enabled, hourly.resourceId], [false, resourceId]);
+  assert.deepEqual(names(await all(tasks.getTasks({ limit: 2, resourceId }), 2)), ["daily", "hourly", "weekly"]);
+  const enabled = await answered(tasks.patchTask(hourly.id, [{ op: "replace", path: "/enabled", value: true }]));
+  assert.equal(enabled.enabled, true);
+  assert.deepEqual(names((await answered(tasks.getTasks({ filter: "enabled eq true" }))).data), ["hourly"]);
+  await refused(tasks.getTaskLastRun(hourly.id), 404);
+  await answered(tasks.startTask(hourly.id, {}));
+  const run = await answered(tasks.getTaskLastRun(hourly.id, fresh));
+  assert.equal(run.triggeredBy, "manual");
+  assert.ok((await answered(tasks.getTaskRunLog(hourly.id, run.id))).logContent);
+  await refused(tasks.createTask({}, { name: "empty", specVersion: "1.16.0" }), 400);
+  await answered(tasks.deleteTask(hourly.id), 204);
+  await refused(tasks.getTask(hourly.id, fresh), 404);
+});
