@@ -52,6 +52,9 @@ pub struct NaturalKey {
     /// The operation that lists what is there; without one, a GET of the request's own path shows the thing.
     #[serde(default)]
     list: Option<String>,
+    /// Variables of the request's path, each with a JSON pointer to the field of the item that it is.
+    #[serde(default)]
+    pub path: BTreeMap<String, String>,
     /// Parameters of the list, each with a JSON pointer to what fills it.
     #[serde(default)]
     pub query: BTreeMap<String, String>,

@@ -43,6 +43,7 @@ mod request;
 mod roles;
 mod sources;
 mod spaces;
+mod tasks;
 mod tenant_documents;
 mod tenant_settings;
 mod tenants;
@@ -87,6 +88,7 @@ fn rooms() -> Vec<Room> {
         (None, spaces::methods()),
         (None, apps::methods()),
         (None, reloads::methods()),
+        (None, tasks::methods()),
         (None, items::methods()),
         (None, collections::methods()),
         (None, automations::methods()),
@@ -124,6 +126,7 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<spaces::Space>("Space")
         .register_type_with_name::<apps::Apps>("Apps")
         .register_type_with_name::<apps::App>("App")
+        .register_type_with_name::<tasks::Tasks>("Tasks")
         .register_type_with_name::<items::Items>("Items")
         .register_type_with_name::<collections::Collections>("Collections")
         .register_type_with_name::<collections::Collection>("Collection")

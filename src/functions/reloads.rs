@@ -95,22 +95,37 @@ fn failed(thing: &str, document: &Value) -> Failure {
 }
 
 /// Whether the app's data was loaded since its content came: since it was published, else since it was made.
-fn is_loaded(document: &Value) -> bool {
+///
+/// A schedule loads it too, and without variables: where some are wanted, only a reload that was asked for over the API
+/// counts (`external`, as reloads tell what initiated them). Which variables that had Qlik Cloud does not tell; they are taken
+/// to be these. It is also taken that the latest of them stays on record.
+fn is_loaded(call: &mut Call, app: &App, document: &Value, wanted: &Wanted) -> Result<bool, ScriptError> {
     let came = moment(document, "publishTime").or_else(|| moment(document, "createdDate"));
-    moment(document, "lastReloadTime").is_some_and(|loaded| Some(loaded) >= came)
+    let since = |loaded: Option<jiff::Timestamp>| loaded.is_some_and(|loaded| Some(loaded) >= came);
+    if !since(moment(document, "lastReloadTime")) {
+        return Ok(false);
+    }
+    if wanted.body.get("variables").and_then(Value::as_object).is_none_or(Map::is_empty) {
+        return Ok(true);
+    }
+    let ask = app.tenant().ask("getReloads", subject(app)).query("appId", app.id()).query("limit", "1");
+    let latest = ask.query("filter", "status eq \"SUCCEEDED\" and type eq \"external\"").send(call)?;
+    Ok(since(moment(&latest.json()["data"][0], "creationTime")))
 }
 
 fn ensure(call: &mut Call, app: &App, given: ScriptMap) -> Result<(), ScriptError> {
     let wanted = wanted(call, app, given)?;
     let thing = subject(app);
     call.claim(app.tenant().host_name(), &thing)?;
-    let loaded = match app.noted(call) {
-        Some(document) if is_loaded(&document) => true,
-        _ => match app.read(call)? {
-            Some(document) => is_loaded(&document),
-            None => return Err(call.throw(app.tenant().lacks(&app.subject()))),
-        },
+    let noted = match app.noted(call) {
+        Some(document) => is_loaded(call, app, &document, &wanted)?,
+        None => false,
     };
+    let loaded = noted
+        || match app.read(call)? {
+            Some(document) => is_loaded(call, app, &document, &wanted)?,
+            None => return Err(call.throw(app.tenant().lacks(&app.subject()))),
+        };
     if loaded {
         call.step(converge::earlier(call, &thing), thing, Vec::new());
         return Ok(());
@@ -162,7 +177,7 @@ mod members {
     }
 
     /// Makes sure the app's data was loaded after its content came: after it was published, or imported when it is not
-    /// published. Nothing happens when it was.
+    /// published. Nothing happens when it was. With `variables` what a schedule loaded does not count: it had none.
     ///
     /// - `options`: as of `reload`; they count when it is loaded.
     ///

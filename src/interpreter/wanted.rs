@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::shown::{Shown, shows};
-use crate::contract::{From, NaturalKey, Same};
+use crate::contract::{From, NaturalKey, Same, contract};
 use crate::operation::{Body, Content, Part, Request, secret};
 
 /// One thing that a request asks for.
@@ -37,6 +37,7 @@ pub(super) fn wanted(key: &NaturalKey, request: &Request) -> Option<Vec<Wanted>>
         }
         Body::Empty | Body::File { .. } | Body::Exported { .. } => return None,
     };
+    let document = at_path(key, request, document);
     let documents = match &key.each {
         Some(each) => document.pointer(each)?.as_array()?.clone(),
         None => vec![document],
@@ -46,6 +47,20 @@ pub(super) fn wanted(key: &NaturalKey, request: &Request) -> Option<Vec<Wanted>>
         return None;
     }
     Some(documents.into_iter().map(|document| Wanted { document, file: file.clone() }).collect())
+}
+
+/// The document with what the request's path says of the thing.
+fn at_path(key: &NaturalKey, request: &Request, mut document: Value) -> Value {
+    if key.path.is_empty() {
+        return document;
+    }
+    let variables = contract().find(&request.method, &request.path).map(|(_, variables)| variables).unwrap_or_default();
+    for (variable, field) in &key.path {
+        if let (Some(fields), Some(value)) = (document.as_object_mut(), variables.get(variable)) {
+            fields.insert(field.trim_start_matches('/').to_owned(), value.as_str().into());
+        }
+    }
+    document
 }
 
 /// Whether the file tells which thing it is.

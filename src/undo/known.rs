@@ -91,6 +91,14 @@ pub(super) fn app_made<'a>(request: &RecordedRequest, answer: &'a Value) -> Opti
     answer["attributes"]["id"].as_str().filter(|_| made)
 }
 
+/// The path below which lies what a POST to this one makes. A task is made by an action on the app it is for.
+pub(super) fn collection(path: &str) -> &str {
+    match path.split_once("/resources/") {
+        Some((tasks, action)) if action.contains("/actions/") => tasks,
+        _ => path,
+    }
+}
+
 /// The path of the one thing that an answer shows: `/users/me` shows `/users/<id>`, `POST /spaces` makes `/spaces/<id>`.
 fn own_path(request: &RecordedRequest, id: &str) -> String {
     let path = request.path.as_str();
@@ -99,7 +107,7 @@ fn own_path(request: &RecordedRequest, id: &str) -> String {
     }
     match path.rsplit_once('/') {
         Some((parent, "me")) => format!("{parent}/{id}"),
-        _ if request.method == "POST" => format!("{path}/{id}"),
+        _ if request.method == "POST" => format!("{}/{id}", collection(path)),
         // A setting that has an id of its own.
         _ => path.to_owned(),
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::known::{APPS, Known, app_made, written};
+use super::known::{APPS, Known, app_made, collection, written};
 use super::values::{at, is_secret, project};
 use crate::contract::{ParameterPlace, Published, contract};
 use crate::interpreter::{Shown, shows};
@@ -215,7 +215,7 @@ fn removal(operation: &RecordedOperation, request: &RecordedRequest, answer: &Va
         Some(_) => format!("{APPS}/id"),
         // What has its place before it is made, such as a brand's logo, is removed where it was put.
         None if request.path.ends_with(&format!("/{id}")) => request.path.clone(),
-        None => format!("{}/id", request.path),
+        None => format!("{}/id", collection(&request.path)),
     };
     let Some((published, mut variables)) = contract().find(&Method::DELETE, &path) else {
         return Way::Not(NotReversible::NoOperation);

@@ -81,6 +81,7 @@ fn every_function_is_documented() {
                 "spaces",
                 "space",
                 "integrations",
+                "tasks",
                 "origins",
                 "themes",
                 "extensions",

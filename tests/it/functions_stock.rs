@@ -96,6 +96,8 @@ fn the_reference_customers_are_hydrated_and_a_second_time_nothing_is_written() {
         };
         let apps = customer.values()["apps"].as_array().unwrap();
         assert_eq!((apps.len(), apps.iter().filter(published).count()), (2, 2), "{:?}", first.told());
+        let scheduled = first.steps.iter().filter(|step| step.subject.starts_with("task \"Reload of")).count();
+        assert_eq!(scheduled, apps.iter().filter(|app| app.get("reload").is_some()).count(), "{:?}", first.told());
         let again = hydrate();
         assert_eq!(again.writes(), Vec::<&str>::new(), "{:?}", again.told());
         assert_eq!(again.output, first.output);

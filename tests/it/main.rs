@@ -34,6 +34,7 @@ mod functions_sign_in;
 mod functions_sources;
 mod functions_spaces;
 mod functions_stock;
+mod functions_tasks;
 mod functions_tenants;
 mod history;
 mod host;

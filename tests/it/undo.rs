@@ -246,3 +246,32 @@ fn an_automation_gets_its_former_definition_and_state() {
     let done = folder.run(&format!("runs undo {} --yes --json", runs[1]));
     assert_eq!(verdicts(&done.json()), of(&[("remove", "automation \"Greet\"")]));
 }
+
+#[test]
+fn a_schedule_that_a_run_made_is_removed_and_one_it_changed_is_as_before() {
+    let folder = changed("");
+    folder.write("content/Desk.qvf", "one");
+    let script = |more: &str| {
+        format!(
+            "let tenant = tenants::ensure(customer);\n\
+             let app = tenant.spaces.get(\"Staging\").import_app(\"content/Desk.qvf\");\n{more}"
+        )
+    };
+    folder.write("playbooks/app.rhai", &script("app.schedule(#{ name: \"Kept\", recurrence: \"FREQ=DAILY\" });"));
+    folder.write("playbooks/more.rhai", &script("app.schedule(\"hourly\"); tenant.tasks.disable(\"Kept\");"));
+    for playbook in ["app", "more"] {
+        let ended = folder.run(&format!("run playbooks/{playbook}.rhai --customer customers/harbour.yaml -q"));
+        assert_eq!(ended.code, Some(0), "{}", ended.error);
+    }
+    let run = run_of(&folder, "playbooks/more.rhai");
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(done.code, Some(0), "{}", done.error);
+    let made = "task \"Reload of Desk\" of app \"Desk\" in space \"Staging\"";
+    assert_eq!(verdicts(&done.json()), of(&[("restore", "task \"Kept\""), ("remove", made)]));
+    folder.write(
+        "playbooks/look.rhai",
+        "output(#{ all: tenants::get(customer).tasks.list().map(|task| [task.name, task.enabled]) });",
+    );
+    let looked = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
+    assert_eq!(looked["runs"][0]["output"]["all"], json!([["Kept", true]]), "{looked}");
+}
