@@ -176,6 +176,20 @@ fn a_release_is_republished_taken_back_and_brought_again() {
     }
 }
 
+#[test]
+fn an_app_that_must_have_section_access_is_not_published_without() {
+    let fenwick = customers().into_iter().find(|customer| customer.code() == "fw").unwrap();
+    let mut values = fenwick.values().clone();
+    assert_eq!(values["apps"][0]["section_access"], true, "its clients see their own portfolios");
+    values["apps"][1]["section_access"] = json!(true);
+    let project = Project::stock(values);
+    onboard(&project);
+    let report = project.play_file("playbooks/hydrate.rhai");
+    let failure = report.failure();
+    assert!(failure.contains("the app \"Adviser Book\" has no section access, which its customer needs"), "{failure}");
+    assert_eq!(report.writes().iter().filter(|id| **id == "publishApp").count(), 1, "the other one is");
+}
+
 /// What must wait for what: the tenant (create, stamp, prove), groups or spaces (look, make), who is in a space, the
 /// assignment, the proof of a login.
 const CRITICAL_PATH: u32 = 3 + 2 + 1 + 1 + 1;
