@@ -20,6 +20,7 @@ fn keys(collection: &str) -> &'static [&'static str] {
         "apps" => &["spaceId", "originAppId"],
         "reloads" => &["appId", "resourceId"],
         "tasks" => &["resourceId"],
+        "dataFiles" | "dataConnections" => &["spaceId"],
         "collectionItems" => &["collectionId", "resourceId"],
         "cspOrigins" => &["origin"],
         "themes" | "extensions" => &["qextFilename"],

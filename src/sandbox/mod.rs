@@ -64,6 +64,8 @@ mod compare;
 mod console;
 mod context;
 mod csp_origins;
+mod data_connections;
+mod data_files;
 mod dispatch;
 mod encryption;
 mod estate;

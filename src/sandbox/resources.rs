@@ -3,9 +3,9 @@
 use super::context::{Context, Handled};
 use super::{
     apps, assignments, audits, automation_connections, automation_connectors, automation_runs, automations, brands,
-    console, csp_origins, encryption, groups, identity_providers, ip_policies, item_collections, items, licenses,
-    login, oauth, oauth_clients, packages, quotas, reloads, roles, shares, spaces, task_graphs, task_runs, tasks,
-    temp_contents, tenant_documents, tenants, users, web_integrations,
+    console, csp_origins, data_connections, data_files, encryption, groups, identity_providers, ip_policies,
+    item_collections, items, licenses, login, oauth, oauth_clients, packages, quotas, reloads, roles, shares, spaces,
+    task_graphs, task_runs, tasks, temp_contents, tenant_documents, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -45,6 +45,8 @@ pub(super) const RESOURCES: &[Resource] = &[
     temp_contents::RESOURCE,
     reloads::RESOURCE,
     tasks::RESOURCE,
+    data_files::RESOURCE,
+    data_connections::RESOURCE,
     task_runs::RESOURCE,
     task_graphs::RESOURCE,
     items::RESOURCE,

@@ -61,6 +61,7 @@ mod sandbox_automations;
 mod sandbox_brands;
 mod sandbox_collections;
 mod sandbox_csp_origins;
+mod sandbox_data;
 mod sandbox_estate;
 mod sandbox_faults;
 mod sandbox_fidelity;
