@@ -86,3 +86,33 @@ test("an app is loaded by the clock", async () => {
   await answered(tasks.deleteTask(hourly.id), 204);
   await refused(tasks.getTask(hourly.id, fresh), 404);
 });
+
+test("data files and data connections", async () => {
+  const files = api.dataFiles;
+  const space = (await answered(api.spaces.createSpace({ name: "Data", type: "shared" }), 201)).id;
+  const connectionId = (await answered(files.getDataFilesConnections({ spaceId: space }))).data[0].id;
+  const csv = (text) => new Blob([text], { type: "text/csv" });
+  const file = await answered(files.uploadDataFile({ Json: { name: "rates/eu.csv", connectionId }, File: csv("a,b\n") }), 201);
+  assert.deepEqual([file.size, file.folderPath], [4, "rates"]);
+  for (const name of ["b.csv", "c.csv"]) {
+    await answered(files.uploadDataFile({ Json: { name, connectionId }, File: csv("x") }), 201);
+  }
+  assert.deepEqual(names(await all(files.getDataFiles({ connectionId, limit: 2 }), 2)), ["b.csv", "c.csv", "rates/eu.csv"]);
+  await refused(files.uploadDataFile({ Json: { name: "b.csv", connectionId }, File: csv("x") }), 409);
+  const anew = await answered(files.reuploadDataFile(file.id, { Json: {}, File: csv("longer\n") }), 201);
+  assert.equal(anew.size, 7);
+  await answered(files.deleteDataFile(file.id), 204);
+  await refused(files.getDataFile(file.id, fresh), 404);
+
+  const connections = api.dataConnections;
+  const connectionProperties = { host: "db.harbour.example", password: "quay-side" };
+  const given = { qName: "Orders", datasourceID: "postgres", space, connectionProperties };
+  const made = await answered(connections.createDataConnection(given), 201);
+  await refused(connections.createDataConnection(given), 409);
+  await answered(connections.patchDataConnection(made.qID, {}, [{ op: "replace", path: "/qName", value: "Sales" }]), 204);
+  const told = await answered(connections.getDataConnection(made.qID, {}, fresh));
+  assert.equal(told.qName, "Sales");
+  assert.ok(!JSON.stringify(told).includes("quay-side"));
+  await answered(connections.deleteDataConnection(made.qID, {}), 204);
+  await refused(connections.getDataConnection(made.qID, {}, fresh), 404);
+});
