@@ -10,6 +10,7 @@ use super::groups::Group;
 use super::listing::Listing;
 use super::options::{invalid, listed, options, script, scripts, suggestion, text, text_set};
 use super::request::{Ask, patch, text_of};
+use super::sources;
 use super::tenants::Tenant;
 use super::users::User;
 use crate::event::{Change, FieldChange};
@@ -432,6 +433,18 @@ mod members {
     #[rhai_fn(name = "delete", pure, return_raw)]
     pub fn delete_space(context: NativeCallContext, spaces: &mut Spaces, name: &str) -> Result<(), Box<EvalAltResult>> {
         delete(&mut Call::begin(&context, "tenant.spaces.delete")?, &spaces.0, name)
+    }
+
+    /// Makes sure that tenantry's own user may edit in this shared space, as exporting its apps needs. `import_app` does it by
+    /// itself; imports that run side by side do it once when it was done before.
+    ///
+    /// ```rhai
+    /// let templates = tenants::source().spaces.get("Apps");
+    /// templates.ensure_own_access();
+    /// ```
+    #[rhai_fn(name = "ensure_own_access", pure, return_raw)]
+    pub fn ensure_own_access(context: NativeCallContext, space: &mut Space) -> Result<(), Box<EvalAltResult>> {
+        sources::let_edit(&mut Call::begin(&context, "space.ensure_own_access")?, space)
     }
 
     /// Makes sure this group has exactly these roles in the space.

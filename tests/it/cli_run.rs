@@ -111,8 +111,10 @@ fn the_closing_table_shows_every_tenant_and_what_it_took() {
 fn local(served: &Served) -> String {
     let client = format!("{{ client_id = \"{}\", client_secret = {{ env = \"SECRET\" }} }}", served.text("client_id"));
     let regions = ["eu", "uk", "us"].map(|region| format!("regions.{region} = {client}")).join("\n");
-    let url = served.text("url");
-    format!("[targets.local]\naddress = \"{url}\"\nlicense_key = {{ env = \"KEY\" }}\nconsole = {client}\n{regions}")
+    let (url, source) = (served.text("url"), served.text("source"));
+    format!(
+        "[targets.local]\naddress = \"{url}\"\nsource = \"{source}\"\nlicense_key = {{ env = \"KEY\" }}\nconsole = {client}\n{regions}"
+    )
 }
 
 fn run_locally(project: &Folder, served: &Served, arguments: &str) -> Ended {

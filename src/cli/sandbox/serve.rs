@@ -69,6 +69,7 @@ pub(super) async fn serve(console: &Console, common: &Common, arguments: &Sandbo
             "client_id": credentials.client_id,
             "client_secret": credentials.client_secret,
             "license_key": credentials.license_key,
+            "source": sandbox.source_tenant(),
             "organizations": organizations(&sandbox),
         }));
     } else if !common.quiet && arguments.estate.is_some() {
@@ -141,6 +142,7 @@ fn welcome(console: &Console, sandbox: &Sandbox, url: &str) {
     let (id, secret, key) = (&credentials.client_id, &credentials.client_secret, &credentials.license_key);
     let register = register(url);
     let client = format!(r#"{{ client_id = "{id}", client_secret = {{ env = "SANDBOX_CLIENT_SECRET" }} }}"#);
+    let source = sandbox.source_tenant();
     let regions = REGIONS.map(|region| format!("  regions.{region} = {client}")).join("\n");
     console.data(&format!(
         r#"{title} {url}   (Ctrl-C ends it)
@@ -157,6 +159,7 @@ fn welcome(console: &Console, sandbox: &Sandbox, url: &str) {
   [targets.local]
   address = "{url}"
   license_key = {{ env = "SANDBOX_LICENSE_KEY" }}
+  source = "{source}"
   console = {client}
 {regions}
 
