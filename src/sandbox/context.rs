@@ -1,6 +1,7 @@
 //! What a resource's handler is given, and what it gives back.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -55,6 +56,15 @@ pub(super) struct Context<'r> {
     scope: Scope,
     /// The organization that the request is for.
     home: Scope,
+    /// What the handler looked at, when somebody wants to know.
+    looked: Option<RefCell<BTreeSet<Look>>>,
+}
+
+/// One thing that a handler looked at: a collection of the tenant, or one document of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Look {
+    pub(super) collection: String,
+    pub(super) id: Option<String>,
 }
 
 /// What comes with a request, for [`Context::new`].
@@ -98,6 +108,23 @@ impl<'r> Context<'r> {
             changes: Vec::new(),
             scope,
             home: asked.home,
+            looked: None,
+        }
+    }
+
+    /// Notes from now on what is looked at.
+    pub(super) fn watch(&mut self) {
+        self.looked = Some(RefCell::default());
+    }
+
+    /// What was looked at since.
+    pub(super) fn looked(&self) -> Vec<Look> {
+        self.looked.iter().flat_map(|looked| looked.borrow().iter().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    fn note(&self, collection: &str, id: Option<&str>) {
+        if let Some(looked) = &self.looked {
+            looked.borrow_mut().insert(Look { collection: collection.to_owned(), id: id.map(str::to_owned) });
         }
     }
 
@@ -179,11 +206,13 @@ impl<'r> Context<'r> {
 
     /// A collection of the tenant.
     pub(super) fn collection(&self, name: &str) -> Collection {
+        self.note(name, None);
         self.state.collection(&self.scope, name)
     }
 
     /// A document of the tenant.
     pub(super) fn get(&self, collection: &str, id: &str) -> Option<Document> {
+        self.note(collection, Some(id));
         self.state.get(&self.scope, collection, id)
     }
 

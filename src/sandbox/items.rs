@@ -53,8 +53,15 @@ const PAGING: Paging = Paging::next_prev(10, 100);
 /// The code for what is not there; the service publishes none.
 pub(super) const MISSING: &str = "HTTP-404";
 
+/// Where an app keeps the id of its entry, when it is known to have a certain one.
+pub(super) const ITEM: &str = "$item";
+
 /// The id of an app's entry: another than the app's own, and as lasting.
 fn id_of(app: &Value) -> String {
+    let known = text(app, ITEM);
+    if !known.is_empty() {
+        return known.to_owned();
+    }
     text(app, "id").chars().filter(|sign| *sign != '-').take(24).collect()
 }
 

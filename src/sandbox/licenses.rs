@@ -25,6 +25,10 @@ pub(super) const RESOURCE: Resource = Resource {
     seed: None,
 };
 
+/// Where the organization keeps how many seats of a kind are taken that are no documents here: a model knows them by
+/// their number only.
+pub(super) const UNLISTED: &str = "seatsUnlisted";
+
 const PRODUCT: &str = "Qlik Sense Enterprise SaaS";
 
 /// How many seats of a kind there are; none when the licence has no such kind.
@@ -33,8 +37,9 @@ fn units(context: &Context<'_>, kind: &str) -> Option<i64> {
 }
 
 fn used(context: &Context<'_>, kind: &str) -> i64 {
-    let used = context.collection_in(&context.home(), "seats").count("type", kind);
-    i64::try_from(used).unwrap_or(i64::MAX)
+    let listed = context.collection_in(&context.home(), "seats").count("type", kind);
+    let unlisted = context.organization().get(UNLISTED).and_then(|held| held[kind].as_i64()).unwrap_or(0);
+    i64::try_from(listed).unwrap_or(i64::MAX).saturating_add(unlisted)
 }
 
 /// The period of the licence as an ISO 8601 interval of days.

@@ -14,6 +14,12 @@ pub(super) fn find(method: &Method, path: &str) -> Option<(&'static Published, P
     contract().find(method, path)
 }
 
+/// The operation of this id, with the last variable of its path.
+pub(super) fn of(operation: &str) -> Option<(&'static Published, Option<&'static str>)> {
+    let published = contract().operation(operation)?;
+    Some((published, published.variables().last()))
+}
+
 /// Operations whose requests have more forms than the contract can say; their handlers check them.
 const UNCHECKED: &[&str] = &["requestOauthToken", "authorizeOauthClient", "exchangeJwtForSession"];
 

@@ -1,0 +1,221 @@
+//! What a real tenant has, told to a model of it: how the answers of operations become documents.
+//!
+//! Only what a plan changes need be known exactly: everything else is answered by the real tenant itself. So a document
+//! is kept as it was shown, whatever fields it has.
+
+use serde_json::{Map, Value, json};
+
+use super::context::{Context, text};
+use super::state::{SELF, Scope};
+use super::{items, licenses};
+
+const SEATS: &str = "seats";
+
+/// One collection, and the operations that show what is in it.
+pub(super) struct Mirror {
+    pub(super) collection: &'static str,
+    /// The field that tells one document from another.
+    key: &'static str,
+    /// Answers one document, named by a variable of its path.
+    pub(super) get: &'static str,
+    /// Answers all of them; empty where there may be too many to ask for.
+    pub(super) list: &'static str,
+    /// Others that show some.
+    others: &'static [&'static str],
+    /// The variable of the list's path that the documents lie under.
+    parent: &'static str,
+}
+
+const fn mirror(collection: &'static str, key: &'static str, get: &'static str, list: &'static str) -> Mirror {
+    Mirror { collection, key, get, list, others: &[], parent: "" }
+}
+
+const fn under(
+    parent: &'static str,
+    collection: &'static str,
+    key: &'static str,
+    get: &'static str,
+    list: &'static str,
+) -> Mirror {
+    Mirror { collection, key, get, list, others: &[], parent }
+}
+
+pub(super) const MIRRORS: &[Mirror] = &[
+    Mirror { others: &["getUsers", "filterUsers", "getMyUser"], ..mirror("users", "id", "getUser", "") },
+    Mirror { others: &["getGroups", "filterGroups"], ..mirror("groups", "id", "getGroup", "") },
+    mirror("roles", "id", "getRole", "getRoles"),
+    Mirror { others: &["getSpaces"], ..mirror("spaces", "id", "getSpace", "") },
+    under("spaceId", "assignments", "id", "getSpaceAssignment", "getSpaceAssignments"),
+    under("spaceId", "shares", "id", "getSpaceShare", "getSpaceShares"),
+    mirror("identityProviders", "id", "getIdp", "getIdps"),
+    mirror("webIntegrations", "id", "getWebIntegration", "getWebIntegrations"),
+    mirror("cspOrigins", "id", "getCSPEntry", "getCSPEntries"),
+    mirror("ipPolicies", "id", "getIpPolicy", "getIpPolicies"),
+    mirror("oauthClients", "clientId", "getOAuthClient", "getOAuthClients"),
+    mirror("keyProviders", "arnFingerPrint", "getEncryptionKeyprovider", "listEncryptionKeyproviders"),
+    mirror("brands", "id", "getBrand", "getBrands"),
+    mirror("themes", "id", "getTheme", "getThemes"),
+    mirror("extensions", "id", "getExtension", "getExtensions"),
+    mirror("apps", "id", "getAppInfo", ""),
+    Mirror { others: &["getCollections"], ..mirror("collections", "id", "getCollection", "") },
+    Mirror { others: &["schedulingGetTasks"], ..mirror("tasks", "id", "schedulingGetTask", "") },
+    Mirror { others: &["getDataFiles"], ..mirror("dataFiles", "id", "getDataFile", "") },
+    Mirror {
+        others: &["getAutomation", "getAutomations", "workflowsGetAutomations"],
+        ..mirror("automations", "id", "workflowsGetAutomation", "")
+    },
+    Mirror {
+        others: &["getAutomationConnection", "getAutomationConnections", "workflowsGetAutomationConnections"],
+        ..mirror("automationConnections", "id", "workflowsGetAutomationConnection", "")
+    },
+];
+
+/// Documents of which a tenant has one each, with the operation that shows it.
+const SINGLE: &[(&str, &str)] = &[
+    ("getLicenseSettings", "licenses"),
+    ("getAuthSettings", "sessions"),
+    ("getApiKeysConfig", "apiKeys"),
+    ("getDataAlertsSettings", "dataAlerts"),
+    ("getSharingTasksSettings", "sharing"),
+];
+
+/// The documents of an answer: those of a list, or the one it is.
+fn shown(answer: &Value) -> Vec<&Value> {
+    match answer["data"].as_array().or_else(|| answer.as_array()) {
+        Some(list) => list.iter().collect(),
+        None if answer.is_object() => vec![answer],
+        None => Vec::new(),
+    }
+}
+
+/// Keeps what an answer of the real tenant shows. The path's variables and the query are those of the context.
+pub(super) fn learn(context: &mut Context<'_>, operation: &str, answer: &Value) {
+    match operation {
+        "getGroups" if context.flag("systemGroups") => keep_all(context, "systemGroups", "id", &shown(answer)),
+        "getGroupsSettings" => {
+            let groups: Vec<&Value> = answer["systemGroups"].as_object().into_iter().flat_map(Map::values).collect();
+            keep_all(context, "systemGroups", "id", &groups);
+            keep(context, "settings", "groups", answer.clone());
+        }
+        "getItems" | "getItem" | "getCollectionItems" | "getPublishedItems" => learn_items(context, answer),
+        "getAppInfo" => keep_app(context, answer["attributes"].clone()),
+        "getLicenseOverview" => learn_pool(context, answer),
+        "getLicenseAssignments" => {
+            for seat in shown(answer) {
+                learn_seat(context, seat);
+            }
+        }
+        _ => {
+            if let Some((_, name)) = SINGLE.iter().find(|(shows, _)| *shows == operation) {
+                keep(context, "settings", name, answer.clone());
+            }
+            let shows = |mirror: &&Mirror| {
+                mirror.get == operation || mirror.list == operation || mirror.others.contains(&operation)
+            };
+            if let Some(mirror) = MIRRORS.iter().find(shows) {
+                let parent = context.var(mirror.parent);
+                for document in shown(answer) {
+                    let mut document = document.clone();
+                    if !mirror.parent.is_empty() {
+                        document[mirror.parent] = json!(parent);
+                    }
+                    if mirror.collection == "identityProviders" {
+                        document = with_secret(document);
+                    }
+                    let id = text(&document, mirror.key).to_owned();
+                    keep(context, mirror.collection, &id, document);
+                }
+            }
+        }
+    }
+}
+
+/// A provider with a word in place of the secret that it has and nobody is shown.
+fn with_secret(mut provider: Value) -> Value {
+    let is_oidc = text(&provider, "protocol").eq_ignore_ascii_case("oidc");
+    if let Some(options) = provider["options"].as_object_mut().filter(|_| is_oidc) {
+        options.entry("clientSecret").or_insert_with(|| json!("secret:not-shown"));
+    }
+    provider
+}
+
+fn keep_all(context: &mut Context<'_>, collection: &str, key: &str, documents: &[&Value]) {
+    for document in documents {
+        keep(context, collection, text(document, key), (*document).clone());
+    }
+}
+
+fn keep(context: &mut Context<'_>, collection: &str, id: &str, document: Value) {
+    if !id.is_empty() && document.is_object() {
+        context.put(collection, id, document);
+    }
+}
+
+fn keep_app(context: &mut Context<'_>, app: Value) {
+    let id = text(&app, "id").to_owned();
+    let mut app = app;
+    // What the index of items says of it stays.
+    if let Some(item) = context.get("apps", &id).and_then(|held| held.get(items::ITEM).cloned()) {
+        app[items::ITEM] = item;
+    }
+    keep(context, "apps", &id, app);
+}
+
+/// An item shows most of what its app has.
+fn learn_items(context: &mut Context<'_>, answer: &Value) {
+    for item in shown(answer) {
+        if text(item, "resourceType") != "app" {
+            continue;
+        }
+        let mut app = item["resourceAttributes"].clone();
+        if !app.is_object() {
+            app = json!({});
+        }
+        let id = text(item, "resourceId").to_owned();
+        if let Some(known) = context.get("apps", &id) {
+            app = (*known).clone();
+        }
+        app["id"] = json!(id);
+        app[items::ITEM] = item["id"].clone();
+        for (field, of_item) in [("name", "name"), ("description", "description"), ("ownerId", "ownerId")] {
+            app[field] = item[of_item].clone();
+        }
+        for (field, of_item) in [("createdDate", "createdAt"), ("modifiedDate", "updatedAt"), ("spaceId", "spaceId")] {
+            if let Some(value) = item.get(of_item) {
+                app[field] = value.clone();
+            }
+        }
+        keep(context, "apps", &id, app);
+    }
+}
+
+/// What the organization's licence allows, and how much of it is taken by seats that nobody has listed here.
+fn learn_pool(context: &mut Context<'_>, answer: &Value) {
+    let mut organization = (*context.organization()).clone();
+    let (mut units, mut unlisted) = (Map::new(), Map::new());
+    for allotment in answer["allotments"].as_array().into_iter().flatten() {
+        let name = text(allotment, "name");
+        let listed = context.collection_in(&Scope::Organization, SEATS).count("type", name);
+        let used = allotment["unitsUsed"].as_u64().unwrap_or(0);
+        units.insert(name.to_owned(), allotment["units"].clone());
+        unlisted.insert(name.to_owned(), json!(used.saturating_sub(listed as u64)));
+    }
+    organization["seats"] = Value::Object(units);
+    organization[licenses::UNLISTED] = Value::Object(unlisted);
+    organization["licenseNumber"] = answer["licenseNumber"].clone();
+    context.put_in(&Scope::Organization, "organization", SELF, organization);
+}
+
+fn learn_seat(context: &mut Context<'_>, seat: &Value) {
+    let kind = text(seat, "type").to_owned();
+    let id = format!("{kind}:{}", text(seat, "subject"));
+    let known = context.get_in(&Scope::Organization, SEATS, &id).is_some();
+    let mut organization = (*context.organization()).clone();
+    if let Some(left) = organization[licenses::UNLISTED][&kind].as_u64().filter(|left| !known && *left > 0) {
+        organization[licenses::UNLISTED][&kind] = json!(left - 1);
+        context.put_in(&Scope::Organization, "organization", SELF, organization);
+    }
+    let mut seat = seat.clone();
+    seat["id"] = json!(id);
+    context.put_in(&Scope::Organization, SEATS, &id, seat);
+}
