@@ -57,6 +57,9 @@ struct Arguments {
     /// Strike each request with each kind of fault, one at a time
     #[arg(long)]
     each: bool,
+    /// Plan, apply and plan again what the seeds draw, in place of harming runs
+    #[arg(long)]
+    rehearse: bool,
     /// How many threads work
     #[arg(long, default_value_t = std::thread::available_parallelism().map_or(1, usize::from))]
     threads: usize,
@@ -102,6 +105,24 @@ fn run(arguments: &Arguments) -> Result<bool, StormError> {
         return one(case, &plan, arguments.trace);
     }
     let watch = SystemClock::default();
+    if arguments.rehearse {
+        let done = many.rehearse(arguments.seeds.clone().unwrap_or(0..500))?;
+        println!(
+            "{} plans with {} writes in {:.1} s: {} had nothing to do, {} fail, {} stopped; {} were not right",
+            done.plans,
+            done.writes,
+            watch.elapsed().as_secs_f64(),
+            done.empty,
+            done.failing,
+            done.stopped,
+            done.failures.len()
+        );
+        for (case, seed, findings) in done.failures.iter().take(10) {
+            println!("{case}, seed {seed}:");
+            findings.iter().take(3).for_each(|finding| println!("    {}", shortened(finding)));
+        }
+        return Ok(done.failures.is_empty());
+    }
     let tally = if arguments.kills {
         many.every_kill()?
     } else if arguments.each {
@@ -117,7 +138,7 @@ fn run(arguments: &Arguments) -> Result<bool, StormError> {
 fn cases(arguments: &Arguments) -> Result<Vec<Case>, StormError> {
     let project = Project::open(&arguments.root)?.state_in(std::env::temp_dir().join("tenantry-storm"));
     let mut cases = Case::alone(&project)?;
-    if !arguments.kills && !arguments.each {
+    if !arguments.kills && !arguments.each && !arguments.rehearse {
         cases.extend(Case::together(&project)?);
     }
     if let Some(playbook) = &arguments.playbook {

@@ -24,6 +24,7 @@ pub mod history;
 mod host;
 pub mod interpreter;
 pub mod operation;
+pub mod plan;
 pub mod playbook;
 pub mod project;
 pub mod qlik;
@@ -45,8 +46,9 @@ pub use history::{
     Fate, Figures, History, HistoryError, Moment, PastEvent, PastOperation, PastStep, Process, RunSummary, UsedFile,
 };
 pub use host::{
-    BuildError, Cancel, Difference, Host, HostBuilder, Listing, Playbook, RecordedTenant, Replayed, Run, RunReport,
-    RunStatus, TenantSummary, TenantsError, Undo, UndoError, UndoReport, UndoStep, UndoVerdict, Verdict, Whose,
+    BuildError, Cancel, Difference, Host, HostBuilder, Listing, Plan, PlannedChange, PlannedRequest, Planning,
+    Playbook, RecordedTenant, Replayed, Run, RunReport, RunStatus, TenantSummary, TenantsError, Undo, UndoError,
+    UndoReport, UndoStep, UndoVerdict, Verdict, Whose,
 };
 pub use interpreter::{LocalOperation, Stray, Trace, TraceKind};
 pub use operation::{Failure, FailureKind, Site};

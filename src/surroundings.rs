@@ -75,6 +75,37 @@ impl Clock for RuntimeClock {
     }
 }
 
+/// A clock that goes with another one and can be put forward.
+pub(crate) struct AheadClock {
+    clock: Arc<dyn Clock>,
+    ahead: Mutex<Duration>,
+}
+
+impl AheadClock {
+    pub(crate) fn of(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ahead: Mutex::default() }
+    }
+
+    /// Lets a span of time be over.
+    pub(crate) fn pass(&self, span: Duration) {
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner) += span;
+    }
+
+    fn ahead(&self) -> Duration {
+        *self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clock for AheadClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now() + self.ahead()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed() + self.ahead()
+    }
+}
+
 /// Where chance comes from.
 #[derive(Clone, Debug)]
 pub struct Random(Arc<Mutex<StdRng>>);

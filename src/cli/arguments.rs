@@ -44,6 +44,11 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Carry out plans that were saved: exactly those writes, or a stop before the first that differs
+    Apply(ApplyArguments),
+    /// Show what a playbook would do for one or many customers; nothing is written
+    #[command(visible_alias = "drift")]
+    Plan(PlanArguments),
     /// Run a playbook for one or many customers
     Run(RunArguments),
     /// Show what runs did
@@ -54,6 +59,50 @@ pub(crate) enum Command {
     State(StateArguments),
     /// Show the tenants in the registry, or enter one by hand
     Tenants(TenantsArguments),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ApplyArguments {
+    /// What `tenantry plan --out` wrote
+    #[arg(value_name = "PLAN", required = true)]
+    pub(crate) plans: Vec<PathBuf>,
+    /// Stop also when anything that was read is not as it was, whether or not that matters
+    #[arg(long)]
+    pub(crate) only_if_unchanged: bool,
+    /// Create tenants although the registry is empty and the organization's tenants cannot be listed
+    #[arg(long)]
+    pub(crate) new_registry: bool,
+    #[command(flatten)]
+    pub(crate) pace: Pace,
+    /// Write one JSON line for each event to a file; `-` is standard error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) events: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(group(ArgGroup::new("who").required(true).multiple(true)))]
+pub(crate) struct PlanArguments {
+    /// The playbook: a .rhai file of the project
+    #[arg(value_name = "PLAYBOOK")]
+    pub(crate) playbook: PathBuf,
+    /// A customer's file: YAML, JSON or TOML. May be given several times
+    #[arg(long, value_name = "FILE", group = "who")]
+    pub(crate) customer: Vec<PathBuf>,
+    /// Many customers: a folder of such files, or a CSV file with one in each row
+    #[arg(long, value_name = "DIR|CSV", group = "who")]
+    pub(crate) customers: Vec<PathBuf>,
+    /// Plan the verification of logins even when no identity provider changes
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// Plan for an empty registry although the organization's tenants cannot be listed
+    #[arg(long)]
+    pub(crate) new_registry: bool,
+    /// Save the plan, to be applied; several go into a folder of this name
+    #[arg(long, value_name = "FILE|DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// How many customers are planned at once; by default 16
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) parallel: Option<u16>,
 }
 
 #[derive(Args, Debug)]

@@ -12,8 +12,7 @@ pub(crate) enum Exit {
     Success = 0,
     /// A run failed; with several customers, all of them failed.
     Failed = 1,
-    /// A plan has changes. Kept free for `tenantry plan`.
-    #[expect(dead_code, reason = "the number is promised before the command exists")]
+    /// A plan has changes.
     Changes = 2,
     /// The command line, or a variable of the environment, is wrong.
     Usage = 3,
@@ -33,7 +32,7 @@ pub(crate) enum Exit {
 const MEANINGS: [(u8, &str); 9] = [
     (0, "success"),
     (1, "the run failed (with several customers: every run)"),
-    (2, "reserved: a plan has changes"),
+    (2, "a plan has changes"),
     (3, "wrong usage of the command line"),
     (4, "project, playbook, customers or target cannot be used; nothing was sent"),
     (5, "the target did not accept the credentials"),
@@ -77,6 +76,7 @@ mod tests {
         let own = [
             Exit::Success,
             Exit::Failed,
+            Exit::Changes,
             Exit::Usage,
             Exit::Configuration,
             Exit::Authentication,
@@ -85,6 +85,6 @@ mod tests {
             Exit::Interrupted,
         ];
         assert!(own.iter().all(|exit| codes.contains(&(*exit as u8))));
-        assert_eq!(codes.len(), own.len() + 1, "and the one that is reserved");
+        assert_eq!(codes.len(), own.len());
     }
 }

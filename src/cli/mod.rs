@@ -1,6 +1,7 @@
 //! The command line: each subcommand parses, calls the library, and prints. It uses what the library gives any
 //! embedder, and is the only part that reads the environment, hears signals and ends the process.
 
+mod apply;
 mod arguments;
 mod console;
 mod environment;
@@ -8,6 +9,7 @@ mod exit;
 mod follow;
 mod interrupt;
 mod logs;
+mod plan;
 mod project;
 mod run;
 mod runs;
@@ -50,6 +52,8 @@ fn command(arguments: Arguments) -> Exit {
     let ended = catch_unwind(AssertUnwindSafe(|| {
         runtime.block_on(async {
             match &arguments.command {
+                Command::Apply(arguments) => apply::apply(&console, common, arguments).await,
+                Command::Plan(arguments) => plan::plan(&console, common, arguments).await,
                 Command::Run(arguments) => run::run(&console, common, arguments).await,
                 Command::Runs(arguments) => runs::runs(&console, common, arguments).await,
                 Command::Sandbox(arguments) => sandbox::sandbox(&console, common, arguments).await,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tenantry::{Host, HostBuilder, InputError, Project};
+use tenantry::{Customer, Host, HostBuilder, InputError, Playbook, Project};
 
 use super::arguments::Common;
 use super::console::Console;
@@ -44,6 +44,34 @@ pub(crate) fn host(common: &Common, set: impl FnOnce(HostBuilder) -> HostBuilder
     match set(builder).build() {
         Ok(host) => Ok((host, target)),
         Err(error) => Err((vec![Trouble::from(&error)], Exit::Configuration)),
+    }
+}
+
+/// The playbook and its customers, each as the playbook gets it. Every problem is told, and nothing is sent before.
+pub(crate) fn read<'p>(
+    host: &Host,
+    playbook: &Path,
+    customers: impl Iterator<Item = &'p Path>,
+) -> Result<(Playbook, Vec<Customer>), Stopped> {
+    let mut troubles = Vec::new();
+    let playbook =
+        host.playbook(self::playbook(host.project(), playbook)).map_err(|error| troubles.push(Trouble::from(&error)));
+    let customers = Customer::load_all(customers).unwrap_or_else(|error| {
+        troubles.extend(error.problems().iter().map(Trouble::from));
+        Vec::new()
+    });
+    let mut admitted = Vec::with_capacity(customers.len());
+    if let Ok(playbook) = &playbook {
+        for customer in &customers {
+            match playbook.admit(customer) {
+                Ok(customer) => admitted.push(customer),
+                Err(error) => troubles.extend(error.problems().iter().map(Trouble::from)),
+            }
+        }
+    }
+    match playbook {
+        Ok(playbook) if troubles.is_empty() => Ok((playbook, admitted)),
+        _ => Err((troubles, Exit::Configuration)),
     }
 }
 

@@ -13,7 +13,7 @@ use super::project::{self, Stopped};
 use crate::report::Trouble;
 
 /// How many customers run at once when nobody says.
-const PARALLEL: usize = 16;
+pub(crate) const PARALLEL: usize = 16;
 
 pub(crate) async fn run(console: &Arc<Console>, common: &Common, arguments: &RunArguments) -> Exit {
     let prepared = match prepare(console, common, arguments).await {
@@ -43,27 +43,8 @@ struct Prepared {
 /// Reads and checks everything before anything is sent, and tells every problem there is.
 async fn prepare(console: &Console, common: &Common, arguments: &RunArguments) -> Result<Prepared, Stopped> {
     let (host, target) = project::host(common, |builder| builder.new_registry(arguments.new_registry))?;
-    let mut troubles = Vec::new();
-    let playbook = host
-        .playbook(project::playbook(host.project(), &arguments.playbook))
-        .map_err(|error| troubles.push(Trouble::from(&error)));
     let paths = arguments.customer.iter().chain(&arguments.customers).map(std::path::PathBuf::as_path);
-    let customers = Customer::load_all(paths).unwrap_or_else(|error| {
-        troubles.extend(error.problems().iter().map(Trouble::from));
-        Vec::new()
-    });
-    let mut admitted = Vec::with_capacity(customers.len());
-    if let Ok(playbook) = &playbook {
-        for customer in &customers {
-            match playbook.admit(customer) {
-                Ok(customer) => admitted.push(customer),
-                Err(error) => troubles.extend(error.problems().iter().map(Trouble::from)),
-            }
-        }
-    }
-    let (true, Ok(playbook)) = (troubles.is_empty(), playbook) else {
-        return Err((troubles, Exit::Configuration));
-    };
+    let (playbook, admitted) = project::read(&host, &arguments.playbook, paths)?;
     let events = match &arguments.events {
         None => None,
         Some(path) => Some(Events::open(path).map_err(|trouble| (vec![trouble], Exit::Configuration))?),

@@ -61,6 +61,13 @@ fn document() -> &'static str {
     })
 }
 
+/// SHA-256 of the published operations as they are embedded: which contract something was decided by.
+#[must_use]
+pub fn digest() -> String {
+    use sha2::{Digest as _, Sha256};
+    crate::operation::hex(&Sha256::digest(COMPRESSED))
+}
+
 /// All published operations.
 #[derive(Debug)]
 pub struct Contract {

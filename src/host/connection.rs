@@ -274,6 +274,16 @@ impl Connection {
         &*self.interpreter
     }
 
+    /// The same, to be kept.
+    pub(super) fn shared(&self) -> Arc<dyn Interpreter> {
+        Arc::clone(&self.interpreter)
+    }
+
+    /// What the target says about tenants.
+    pub(super) fn enrolment(&self) -> &Enrolment {
+        &self.enrolment
+    }
+
     /// Whether the customer has a tenant in the registry that is not deactivated.
     pub(super) async fn tenant_is_active(&self, host: &Inner, customer: &str) -> bool {
         let Enrolment::Organization { identity, .. } = &self.enrolment else { return false };

@@ -1,5 +1,6 @@
 //! Brings the rooms together: a [`Host`] runs playbooks of one project for customers against targets.
 
+mod apply;
 mod builder;
 mod connection;
 mod drive;
@@ -7,6 +8,7 @@ mod earlier;
 mod lane;
 mod open_log;
 mod past;
+mod plan;
 mod record;
 mod recorded_run;
 mod replay;
@@ -20,6 +22,7 @@ mod work;
 
 pub use builder::{BuildError, HostBuilder};
 pub use connection::{Listing, Verdict};
+pub use plan::{Plan, PlannedChange, PlannedRequest, Planning};
 pub use record::{RecordedTenant, Whose};
 pub use replay::{Difference, Replayed};
 pub use report::{RunReport, RunStatus, TenantSummary};

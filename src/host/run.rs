@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{Instrument as _, Span};
 
+use super::apply::Keeping;
 use super::drive::{Abandoned, Driven, Ending, Performer, drive};
 use super::report::RunReport;
 use super::resume::Resume;
@@ -22,12 +23,14 @@ use crate::project::Customer;
 #[must_use = "a run does nothing until it is awaited"]
 pub struct Run {
     host: Host,
-    playbook: Playbook,
-    customer: Customer,
+    pub(super) playbook: Playbook,
+    pub(super) customer: Customer,
     target: String,
     verify: bool,
     timeouts: Timeouts,
     pub(super) resume: Option<Resume>,
+    /// The plan it keeps to.
+    pub(super) keeping: Option<Keeping>,
     listeners: Vec<mpsc::UnboundedSender<Event>>,
     ending: watch::Sender<Option<Ending>>,
 }
@@ -70,6 +73,7 @@ impl Run {
             verify: false,
             timeouts,
             resume: None,
+            keeping: None,
             listeners: Vec::new(),
             ending: watch::Sender::new(None),
         }
@@ -139,6 +143,7 @@ impl Run {
             verify: self.verify,
             timeouts: self.timeouts,
             resume: self.resume,
+            keeping: self.keeping,
             teller: Arc::new(teller),
         };
         (work, self.ending)
@@ -195,7 +200,7 @@ async fn wait(limit: Option<Duration>, ending: &watch::Sender<Option<Ending>>) {
 }
 
 /// Cancels the run when the future that waits for it is dropped.
-struct CancelOnDrop(Cancel);
+pub(super) struct CancelOnDrop(pub(super) Cancel);
 
 impl Drop for CancelOnDrop {
     fn drop(&mut self) {

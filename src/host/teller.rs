@@ -10,7 +10,7 @@ use super::drive::Listener;
 use super::report::RunReport;
 use crate::event::{Event, Step};
 use crate::interpreter::{Interpreter, Journaled};
-use crate::operation::{Key, Operation, Outcome};
+use crate::operation::{Key, Operation, Outcome, Site};
 use crate::playbook::Told;
 use crate::store::{Entry, RunLog, content_digest};
 
@@ -50,6 +50,29 @@ impl Teller {
     /// Tells a step that no script did.
     pub(super) fn stepped(&self, step: &Step) {
         self.tell(|run, customer| Event::Step { run, customer, step: step.clone(), replayed: false });
+    }
+
+    pub(super) fn logged(&self, level: &str, message: &str, site: Option<&Site>, replayed: bool) {
+        self.tell(|run, customer| Event::Log {
+            run,
+            customer,
+            level: level.to_owned(),
+            message: message.to_owned(),
+            site: site.cloned(),
+            replayed,
+        });
+    }
+
+    pub(super) fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome, replayed: bool) {
+        self.tell(|run, _| Event::Operation {
+            run,
+            key: key.to_string(),
+            operation: operation.id.clone(),
+            effect: operation.effect,
+            status: outcome.as_ref().map_or_else(|failure| failure.status, |response| Some(response.status)),
+            failure: outcome.as_ref().err().cloned(),
+            replayed,
+        });
     }
 
     pub(super) fn finished(&self, report: &RunReport) {
@@ -101,26 +124,18 @@ impl Listener for Scribe {
                 let left = self.logs.get();
                 let replayed = left > 0;
                 self.logs.set(left.saturating_sub(1));
-                let (level, message, site) = (level.clone(), message.clone(), site.clone());
                 if !replayed {
-                    self.log.note(&Entry::Log { level: level.clone(), message: message.clone(), site: site.clone() });
+                    let (level, message, site) = (level.clone(), message.clone(), site.clone());
+                    self.log.note(&Entry::Log { level, message, site });
                 }
-                self.teller.tell(|run, customer| Event::Log { run, customer, level, message, site, replayed });
+                self.teller.logged(level, message, site.as_ref(), replayed);
             }
         }
     }
 
     fn answered(&self, key: &Key, operation: &Operation, outcome: &Outcome) -> bool {
         let replayed = self.journaled.is_replayed(key);
-        self.teller.tell(|run, _| Event::Operation {
-            run,
-            key: key.to_string(),
-            operation: operation.id.clone(),
-            effect: operation.effect,
-            status: outcome.as_ref().map_or_else(|failure| failure.status, |response| Some(response.status)),
-            failure: outcome.as_ref().err().cloned(),
-            replayed,
-        });
+        self.teller.answered(key, operation, outcome, replayed);
         replayed
     }
 }

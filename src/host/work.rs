@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
+use super::apply::{self, Keeping};
 use super::connection::{Connection, Turn};
 use super::drive::{Driven, Ending, is_to_end};
 use super::earlier::Earlier;
@@ -16,7 +17,7 @@ use super::resume::Resume;
 use super::run::Timeouts;
 use super::teller::{Scribe, Teller};
 use super::{Host, Playbook};
-use crate::interpreter::{Interpreter, Journaled, Journaling, Permitted, Sourced};
+use crate::interpreter::{Applied, Interpreter, Journaled, Journaling, Permitted, Sourced};
 use crate::operation::{Failure, Site};
 use crate::playbook::{Diagnostic, RecordedLine, Runtime, Session, Start};
 use crate::project::Customer;
@@ -30,6 +31,7 @@ pub(super) struct Work {
     pub(super) verify: bool,
     pub(super) timeouts: Timeouts,
     pub(super) resume: Option<Resume>,
+    pub(super) keeping: Option<Keeping>,
     pub(super) teller: Arc<Teller>,
 }
 
@@ -87,6 +89,9 @@ impl Work {
         let host = &self.host.0;
         let journal = host.state.journal();
         let (scope, code) = (connection.scope(), self.customer.code().to_owned());
+        if let Some(keeping) = &self.keeping {
+            apply::check_scope(&keeping.plan, &scope)?;
+        }
         let recent = journal.ask(move |journal| journal.last_work(&scope, &code)).await?;
         let (log, mut earlier) = if self.resume.is_some() {
             // Whoever had the run before has let go of it by now.
@@ -142,8 +147,7 @@ impl Work {
                 }
                 self.teller.resumed(operations, left);
             }
-            let permitted = Permitted::new(Arc::clone(&recorder), self.playbook.permits.clone());
-            let mut driven = pass(scribe, Arc::new(permitted)).await;
+            let mut driven = self.kept(Arc::clone(&recorder), |performs| pass(scribe, performs)).await;
             driven.counts += before;
             let Some(key) = recorder.restart() else {
                 return self.explained(&recorder, &opened.earlier, driven).await;
@@ -159,6 +163,25 @@ impl Work {
             }
             opened.log.note(&Entry::Began { process: self.host.0.state.process() });
         }
+    }
+
+    /// Goes through the script within what the playbook is permitted, and within the plan when there is one.
+    async fn kept<D: Future<Output = Driven>>(
+        &self,
+        recorder: Arc<Recorder>,
+        pass: impl FnOnce(Arc<dyn Interpreter>) -> D,
+    ) -> Driven {
+        let permits = self.playbook.permits.clone();
+        let Some(Keeping { plan, unchanged }) = &self.keeping else {
+            return pass(Arc::new(Permitted::new(recorder, permits))).await;
+        };
+        let applied = Arc::new(Applied::new(recorder, plan, *unchanged));
+        let mut driven = pass(Arc::new(Permitted::new(Arc::clone(&applied), permits))).await;
+        let left = applied.left();
+        if driven.output.is_ok() && !left.is_empty() {
+            driven.output = Err(apply::unfinished(&left));
+        }
+        driven
     }
 
     /// What the journal has of the run by now.

@@ -79,6 +79,8 @@ impl<I: Interpreter> Interpreter for Locals<I> {
 }
 
 type Answering<T> = Arc<dyn Fn(Value) -> BoxFuture<'static, Result<T, Failure>> + Send + Sync>;
+/// Lets time pass where nobody waits.
+pub type Passes = Arc<dyn Fn(Duration) + Send + Sync>;
 type Saying<T> = Arc<dyn Fn(&Value) -> T + Send + Sync>;
 
 /// An operation that the host itself performs: an embedder's own step, such as an entry in its CRM.
@@ -248,6 +250,32 @@ impl LocalOperations {
         self.by_name.insert(operation.name.clone(), operation);
         self.root = Some(root.into());
         self
+    }
+
+    /// The same operations for a dry run: pauses pass at once on `passes`, keys are made in `vault` alone, and what would
+    /// write is answered as its embedder says a plan does.
+    #[must_use]
+    pub fn planning(&self, clock: Arc<dyn Clock>, random: Random, vault: Vault, passes: Passes) -> Self {
+        let mut planning = self.clone();
+        for operation in standard(clock, random, vault) {
+            planning.by_name.insert(operation.name.clone(), operation);
+        }
+        let pause = LocalOperation::new(PAUSE, Effect::Read, move |arguments| {
+            passes(Duration::from_secs(arguments["seconds"].as_u64().unwrap_or(0)));
+            async { Ok(Value::Null) }
+        });
+        planning.by_name.insert(pause.name.clone(), pause);
+        for operation in planning.by_name.values_mut() {
+            let own = !operation.name.starts_with("tenantry.");
+            if own && operation.effect.is_write() {
+                let plan = operation.plan.clone();
+                operation.handler = Arc::new(move |arguments| {
+                    let answer = plan.as_ref().map_or(Value::Null, |plan| plan(&arguments));
+                    async move { Ok(answer) }.boxed()
+                });
+            }
+        }
+        planning
     }
 
     /// Adds an embedder's operation.

@@ -2,6 +2,7 @@
 //!
 //! Promises (permissions, a registry entry before a tenant is created) are layers: interpreters around an interpreter.
 
+mod applied;
 mod creation;
 mod files;
 mod journaled;
@@ -12,6 +13,7 @@ mod looked_up;
 mod organization;
 mod patience;
 mod permitted;
+mod plan;
 mod reading;
 mod record;
 mod registered;
@@ -32,15 +34,17 @@ use jiff::Timestamp;
 
 use crate::operation::{Failure, Key, Operation, Outcome};
 
+pub use applied::{Applied, answer_digest};
 pub(crate) use journaled::BORROWED;
 pub use journaled::{Decision, Journaled, Journaling};
 pub use leased::Leased;
 pub use live::Live;
-pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals};
+pub use locals::{LocalOperation, LocalOperationError, LocalOperations, Locals, Passes};
 pub use looked_up::LookedUp;
 pub use organization::{IdentitySource, Organization};
 pub use patience::PATIENCE;
 pub use permitted::{PermitError, Permits, Permitted};
+pub use plan::{Overlay, Planned, Seen};
 pub use record::{Record, Unsettled};
 pub use registered::{Enrolment, License, Registered};
 pub use replay::Replay;

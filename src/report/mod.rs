@@ -3,6 +3,7 @@
 mod explain_json;
 mod explain_text;
 mod place;
+mod plan_text;
 mod run_html;
 mod run_json;
 mod run_text;
@@ -16,6 +17,7 @@ mod undo;
 
 pub(crate) use explain_json::{explained_json, object_json};
 pub(crate) use explain_text::{explained_text, objects_table};
+pub(crate) use plan_text::plan_text;
 pub(crate) use run_html::run_html;
 pub(crate) use run_json::{VERSION, history_json, milliseconds, run_json};
 pub(crate) use run_text::run_text;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::case::Case;
 use super::plan::Plan;
+use super::rehearsal::Rehearsals;
 use super::storm::{Outcome, Storm, StormError};
 use crate::sandbox::Fault;
 
@@ -151,6 +152,34 @@ impl Many {
             }
             Ok(())
         };
+        self.together(&work)?;
+        Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Plans, applies and plans again what these seeds draw.
+    ///
+    /// # Errors
+    /// When a case cannot be run at all.
+    pub fn rehearse(&self, seeds: std::ops::Range<u64>) -> Result<Rehearsals, StormError> {
+        let (next, sum) = (AtomicU64::new(seeds.start), Mutex::new(Rehearsals::default()));
+        self.together(&|| {
+            let runtime = (self.runtime)()?;
+            let mut storms = Storms { many: self, runtime: &runtime, known: BTreeMap::new() };
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return Ok(());
+                }
+                let case = self.case_of(seed);
+                let done = runtime.block_on(storms.of(case)?.rehearse(seed))?;
+                sum.lock().unwrap_or_else(PoisonError::into_inner).add(&self.cases[case], seed, done);
+            }
+        })?;
+        Ok(sum.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does the work on every thread until all are done; the first error counts.
+    fn together(&self, work: &(dyn Fn() -> Result<(), StormError> + Sync)) -> Result<(), StormError> {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads.max(1)).map(|_| scope.spawn(work)).collect();
             let mut ended = Ok(());
@@ -161,8 +190,7 @@ impl Many {
                 }
             }
             ended
-        })?;
-        Ok(tally.into_inner().unwrap_or_else(PoisonError::into_inner))
+        })
     }
 }
 

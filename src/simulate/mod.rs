@@ -20,6 +20,7 @@ mod ledger;
 mod many;
 mod oracle;
 mod plan;
+mod rehearsal;
 mod storm;
 mod world;
 
@@ -30,5 +31,6 @@ pub use ledger::{Ledger, Told};
 pub use many::{Draw, Failed, Many, Storms, Tally};
 pub use oracle::Finding;
 pub use plan::{Actor, Full, Harm, Life, Plan, PlanError};
+pub use rehearsal::{Rehearsals, Rehearsed};
 pub use storm::{Outcome, Storm, StormError};
 pub use world::{Ended, Process, World, WorldSettings};

@@ -33,11 +33,11 @@ const START: &str = "2026-11-24T08:00:00Z";
 
 /// What a storm needs to know of its case: the playbook, read once, and how all ends when nothing goes wrong.
 pub struct Storm {
-    case: Case,
-    playbook: Playbook,
+    pub(super) case: Case,
+    pub(super) playbook: Playbook,
     first: Vec<Playbook>,
-    customers: Vec<Customer>,
-    runtime: Runtime,
+    pub(super) customers: Vec<Customer>,
+    pub(super) runtime: Runtime,
     organization: sandbox::Settings,
     keys: SharedSink,
     expected: Canonical,
@@ -154,7 +154,7 @@ impl Storm {
     }
 
     /// Makes what the playbook works on.
-    async fn prepare(&self, world: &World) -> Result<(), StormError> {
+    pub(super) async fn prepare(&self, world: &World) -> Result<(), StormError> {
         for first in &self.first {
             for customer in self.each_once() {
                 match world.sheltered()?.run(first, customer, &self.runtime).await {
@@ -325,7 +325,7 @@ impl Storm {
         plan
     }
 
-    fn settings(&self, plan: &Plan) -> WorldSettings {
+    pub(super) fn settings(&self, plan: &Plan) -> WorldSettings {
         settings(&self.case, &self.organization, self.keys.copy(), plan)
     }
 

@@ -44,6 +44,8 @@ pub enum Sink {
     Memory,
     /// Into memory that several vaults share, one after the other or side by side.
     Shared(SharedSink),
+    /// Into memory, over another vault that is read and left as it is.
+    Over(Vault),
 }
 
 /// A secret cannot be had or kept.
@@ -197,6 +199,17 @@ impl Vault {
         Self::new(Arc::new(BTreeMap::new()), Sink::Memory, CommandLimits::default())
     }
 
+    /// A vault over this one: what is kept or made there stays in its memory, everything else is read from here.
+    #[must_use]
+    pub fn over(&self) -> Self {
+        Self::new(Arc::clone(&self.0.environment), Sink::Over(self.clone()), self.0.limits)
+    }
+
+    /// The text of a secret that was kept in this vault's memory.
+    pub(crate) fn kept(&self, name: &str) -> Option<SecretString> {
+        self.0.kept.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
     /// Gives the secret called `name` a source, in place of the one it had.
     pub fn add(&self, name: impl Into<String>, source: SecretSource) {
         let entry = Arc::new(Entry { source, text: OnceCell::new() });
@@ -208,8 +221,8 @@ impl Vault {
     /// # Errors
     /// When there is none, or its source cannot be read. A later read tries again.
     pub async fn text(&self, name: &str) -> Result<SecretString, VaultError> {
-        if let Some(text) = self.0.kept.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Ok(text.clone());
+        if let Some(text) = self.kept(name) {
+            return Ok(text);
         }
         let entry = self.0.sources.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned();
         if let Some(entry) = entry {
@@ -228,6 +241,13 @@ impl Vault {
             Sink::Folder(folder) => folder,
             Sink::Memory => return Ok(None),
             Sink::Shared(shared) => return Ok(shared.get(name)),
+            Sink::Over(lower) => {
+                return match Box::pin(lower.text(name)).await {
+                    Ok(text) => Ok(Some(text)),
+                    Err(VaultError::Unknown { .. }) => Ok(None),
+                    Err(error) => Err(error),
+                };
+            }
         };
         let path = folder.join(file_name(name));
         let name = name.to_owned();
@@ -255,7 +275,12 @@ impl Vault {
     /// # Errors
     /// When the sink cannot be written.
     pub async fn store_new(&self, name: &str, text: SecretString) -> Result<bool, VaultError> {
-        if matches!(self.0.sink, Sink::Memory) {
+        if let Sink::Over(_) = &self.0.sink
+            && self.made(name).await?.is_some()
+        {
+            return Ok(false);
+        }
+        if matches!(self.0.sink, Sink::Memory | Sink::Over(_)) {
             let mut kept = self.0.kept.write().unwrap_or_else(PoisonError::into_inner);
             let vacant = !kept.contains_key(name);
             kept.entry(name.to_owned()).or_insert(text);
@@ -288,6 +313,9 @@ impl Vault {
     }
 
     fn nearest(&self, name: &str) -> Option<String> {
+        if let Sink::Over(lower) = &self.0.sink {
+            return lower.nearest(name);
+        }
         let sources = self.0.sources.read().unwrap_or_else(PoisonError::into_inner);
         crate::suggest::nearest(name, sources.keys().map(String::as_str).filter(|name| plain_name(name)))
             .map(str::to_owned)

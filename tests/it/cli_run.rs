@@ -108,7 +108,7 @@ fn the_closing_table_shows_every_tenant_and_what_it_took() {
 }
 
 /// A target that is `tenantry sandbox` in another process.
-fn local(served: &Served) -> String {
+pub(crate) fn local(served: &Served) -> String {
     let client = format!("{{ client_id = \"{}\", client_secret = {{ env = \"SECRET\" }} }}", served.text("client_id"));
     let regions = ["eu", "uk", "us"].map(|region| format!("regions.{region} = {client}")).join("\n");
     let (url, source) = (served.text("url"), served.text("source"));
@@ -117,7 +117,7 @@ fn local(served: &Served) -> String {
     )
 }
 
-fn run_locally(project: &Folder, served: &Served, arguments: &str) -> Ended {
+pub(crate) fn run_locally(project: &Folder, served: &Served, arguments: &str) -> Ended {
     let mut command = project.command(&format!("{arguments} --target local"));
     command.env("SECRET", served.text("client_secret")).env("KEY", served.text("license_key"));
     Ended::of(command.output().unwrap())

@@ -4,6 +4,7 @@
 mod any_input;
 mod care;
 mod cli_cases;
+mod cli_plan;
 mod cli_resume;
 mod cli_run;
 mod cli_runs;
@@ -46,6 +47,7 @@ mod live;
 mod live_embedded;
 mod live_http;
 mod looked_up;
+mod plan;
 mod playbook;
 mod project;
 mod prune;

@@ -13,11 +13,15 @@ const NOT_RUN: [(&str, &str); 2] = [
     ("cargo test", "this very run"),
     ("cargo run --example embed", "`host::the_example_runs` runs it and reads what it prints"),
 ];
-/// Commands that do not come to their end, and how that looks from outside.
-const ENDED: [(&str, Option<i32>); 1] =
-    [("cargo run --release -- run playbooks/onboard.rhai --customer trial.yaml", None)];
+/// Commands that do not end with 0, and how: some are killed, and a plan with something to do says so.
+const ENDED: [(&str, Option<i32>); 4] = [
+    ("cargo run --release -- run playbooks/onboard.rhai --customer trial.yaml", None),
+    ("tenantry plan playbooks/hydrate.rhai --customer customers/harbour.yaml --out hb.plan.json", Some(2)),
+    ("tenantry drift playbooks/onboard.rhai --customer customers/harbour.yaml -v", Some(2)),
+    ("tenantry plan playbooks/hydrate.rhai --customers customers --out plans", Some(2)),
+];
 /// Pages besides the README whose `sh` fences are typed here.
-const TYPED: [&str; 2] = ["docs/runs.md", "docs/state.md"];
+const TYPED: [&str; 3] = ["docs/plan.md", "docs/runs.md", "docs/state.md"];
 /// What a fence may be called: each is looked after below, but for `rust,no_run`, which rustdoc compiles.
 const LANGUAGES: [&str; 6] = ["jinja", "rhai", "rust,no_run", "sh", "text", "toml"];
 /// How the program is called: from its sources, or installed.

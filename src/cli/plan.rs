@@ -1,0 +1,101 @@
+//! `tenantry plan`: what a playbook would do for one or many customers.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_util::stream::{self, StreamExt as _};
+use serde_json::json;
+use tenantry::plan::PlanFileError;
+use tenantry::{Cancel, Plan, RunStatus};
+
+use super::arguments::{Common, PlanArguments};
+use super::console::Console;
+use super::exit::Exit;
+use super::interrupt::Interrupts;
+use super::project::{self, Stopped};
+use crate::report::{Trouble, plan_text};
+
+/// The version of the JSON document: raised when a reader must change.
+const VERSION: u32 = 1;
+
+pub(crate) async fn plan(console: &Arc<Console>, common: &Common, arguments: &PlanArguments) -> Exit {
+    let plans = match make(console, common, arguments).await {
+        Ok(plans) => plans,
+        Err((troubles, exit)) => {
+            if common.json {
+                console.json(&json!({ "version": VERSION, "plans": [], "errors": troubles }));
+            }
+            console.troubles(troubles);
+            return exit;
+        }
+    };
+    if let Some(out) = &arguments.out
+        && let Err(trouble) = save(&plans, out)
+    {
+        console.trouble(&trouble);
+        return Exit::Configuration;
+    }
+    if common.json {
+        console.json(&json!({ "version": VERSION, "plans": plans }));
+    } else {
+        let screens: Vec<String> = plans.iter().map(|plan| plan_text(plan, common.verbose, console.out())).collect();
+        console.data(&format!("{}\n", screens.join("\n\n")));
+    }
+    exit(&plans)
+}
+
+/// Keeps the plans to be applied: one in the file, several in a folder, each by its customer's code.
+fn save(plans: &[Plan], out: &Path) -> Result<(), Trouble> {
+    let unusable = |error: &PlanFileError| Trouble::new(error.to_string());
+    let folder = plans.len() > 1;
+    if folder {
+        let failed = |error: std::io::Error| Trouble::new(format!("{}: {error}", out.display()));
+        std::fs::create_dir_all(out).map_err(failed)?;
+    }
+    for plan in plans {
+        // What would fail cannot be applied; its error is shown.
+        let Some(saved) = plan.saved() else { continue };
+        let path = if folder { out.join(format!("{}.plan.json", plan.customer)) } else { out.to_owned() };
+        saved.save(&path).map_err(|error| unusable(&error))?;
+    }
+    Ok(())
+}
+
+fn exit(plans: &[Plan]) -> Exit {
+    if plans.iter().any(|plan| plan.status == RunStatus::Cancelled) {
+        return Exit::Interrupted;
+    }
+    if plans.iter().any(|plan| plan.error.is_some()) {
+        return Exit::Failed;
+    }
+    if plans.iter().any(Plan::has_changes) { Exit::Changes } else { Exit::Success }
+}
+
+async fn make(console: &Console, common: &Common, arguments: &PlanArguments) -> Result<Vec<Plan>, Stopped> {
+    let (host, target) = project::host(common, |builder| builder.new_registry(arguments.new_registry))?;
+    let paths = arguments.customer.iter().chain(&arguments.customers).map(std::path::PathBuf::as_path);
+    let (playbook, customers) = project::read(&host, &arguments.playbook, paths)?;
+    console.progress(format!("opening {target}"));
+    if let Err(error) = host.open_target(&target).await {
+        console.end_progress();
+        let exit = Exit::of(&error.failure);
+        return Err((vec![Trouble::from(&error.failure).note("target", target)], exit));
+    }
+    console.progress(format!("planning for {} customers", customers.len()));
+    let planning: Vec<_> =
+        customers.iter().map(|customer| host.plan(&playbook, customer, &target).verify(arguments.verify)).collect();
+    let cancels: Vec<Cancel> = planning.iter().map(tenantry::Planning::canceller).collect();
+    let parallel = arguments.parallel.map_or(super::run::PARALLEL, usize::from);
+    let making = stream::iter(planning).map(std::future::IntoFuture::into_future).buffered(parallel).collect();
+    let mut making = std::pin::pin!(making);
+    let mut interrupts = Interrupts::listen();
+    let plans: Vec<Plan> = loop {
+        tokio::select! {
+            biased;
+            () = interrupts.next() => cancels.iter().for_each(Cancel::cancel),
+            plans = &mut making => break plans,
+        }
+    };
+    console.end_progress();
+    Ok(plans)
+}

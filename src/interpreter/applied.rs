@@ -1,0 +1,188 @@
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{Interpreter, Settlement};
+use crate::operation::{Failure, FailureKind, Key, Operation, Outcome, hex};
+use crate::plan::{Allowed, SavedPlan, Symbol, Symbols};
+
+/// Lets through what a plan allows: each write must be the planned write of the same key, else the run ends before it is
+/// sent.
+pub struct Applied<I> {
+    inner: I,
+    allowed: HashMap<Key, Allowed>,
+    /// Where the values stand that the plan has names for.
+    symbols: Vec<Symbol>,
+    /// What reads must answer, when nothing may have changed.
+    reads: Option<BTreeMap<Key, (String, String)>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    symbols: Symbols,
+    done: BTreeSet<Key>,
+    /// Keys of writes that the plan has under another one.
+    instead: HashMap<Key, Key>,
+}
+
+impl<I: Interpreter> Applied<I> {
+    /// A plan around `inner`. `unchanged`: reads must be answered as they were, too.
+    pub fn new(inner: I, plan: &SavedPlan, unchanged: bool) -> Self {
+        let reads = unchanged.then(|| {
+            let reads = plan.reads.iter();
+            reads.map(|read| (read.key.clone(), (read.digest.clone(), read.subject.clone()))).collect()
+        });
+        Self {
+            inner,
+            allowed: plan.writes.iter().map(|write| (write.key.clone(), write.clone())).collect(),
+            symbols: plan.symbols.clone(),
+            reads,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The planned writes that were not asked for.
+    #[must_use]
+    pub fn left(&self) -> Vec<Allowed> {
+        let state = self.state();
+        let mut left: Vec<Allowed> =
+            self.allowed.values().filter(|allowed| !state.done.contains(&allowed.key)).cloned().collect();
+        left.sort_by(|one, other| one.key.call_key().cmp(&other.key.call_key()).then(one.key.cmp(&other.key)));
+        left
+    }
+
+    /// Whether the plan has this write, and everything that comes before it in the same branch has been asked for.
+    fn check(&self, key: &Key, operation: &Operation) -> Result<(), Failure> {
+        let mut state = self.state();
+        let asked = state.symbols.canonical(operation);
+        let allowed = self.allowed.get(key).filter(|allowed| !state.done.contains(&allowed.key));
+        if allowed.is_none_or(|allowed| allowed.request != asked) {
+            // Of branches that want the same thing, the one that comes first does it: which one that is, is chance.
+            let same = |other: &&Allowed| {
+                other.request == asked && other.key.branch != key.branch && !state.done.contains(&other.key)
+            };
+            let other = self.allowed.values().find(same).map(|other| other.key.clone());
+            let Some(other) = other else { return Err(Self::refusal(allowed, key, operation, &asked)) };
+            state.done.insert(other.clone());
+            state.instead.insert(key.clone(), other);
+            return Ok(());
+        }
+        let skipped = self
+            .allowed
+            .keys()
+            .find(|other| !state.done.contains(other) && other.branch == key.branch && other.call < key.call);
+        if let Some(skipped) = skipped.and_then(|skipped| self.allowed.get(skipped)) {
+            let title = format!("the planned write to {} is not asked for any more", skipped.subject);
+            return Err(differs(title).detail(format!("`{}` comes before {key}", skipped.key)));
+        }
+        state.done.insert(key.clone());
+        Ok(())
+    }
+
+    fn refusal(allowed: Option<&Allowed>, key: &Key, operation: &Operation, asked: &Value) -> Failure {
+        match allowed {
+            None => {
+                let title = format!("the plan has no write to {} here", operation.subject);
+                differs(title).detail(format!("the playbook now asks for `{}` ({key})", operation.id))
+            }
+            Some(allowed) => {
+                let title = format!("the write to {} is not the planned one", operation.subject);
+                differs(title).detail(first_difference(&allowed.request, asked))
+            }
+        }
+    }
+
+    /// Takes note of what an answer has for the names of the plan.
+    fn bind(&self, key: &Key, outcome: &Outcome) {
+        let Ok(answer) = outcome else { return };
+        let mut state = self.state();
+        let key = &state.instead.get(key).unwrap_or(key).clone();
+        let same = |symbol: &&Symbol| {
+            // A list may have come in other pages.
+            symbol.key.call_key() == key.call_key() && symbol.key.id == key.id
+        };
+        for symbol in self.symbols.iter().filter(same) {
+            let exact = symbol.key == *key || symbol.of.is_some();
+            if let Some(value) = symbol.find(answer.json()).filter(|_| exact) {
+                state.symbols.note(value, symbol);
+            }
+        }
+    }
+
+    fn unchanged(&self, key: &Key, outcome: &Outcome) -> Result<(), Failure> {
+        let (Some(reads), Ok(answer)) = (&self.reads, outcome) else { return Ok(()) };
+        match reads.get(key) {
+            Some((digest, subject)) if *digest != answer_digest(answer.json()) => {
+                Err(differs(format!("{subject} is not as it was when the plan was made")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// SHA-256 of an answer, whatever the order of its fields.
+#[must_use]
+pub fn answer_digest(answer: &Value) -> String {
+    let mut answer = answer.clone();
+    answer.sort_all_objects();
+    hex(&Sha256::digest(answer.to_string().as_bytes()))
+}
+
+fn differs(title: String) -> Failure {
+    Failure::new(FailureKind::Cancelled, "tenantry/not-as-planned", title)
+        .hint("nothing that differs was sent; look at what changed and plan again")
+}
+
+/// What differs first, in words.
+fn first_difference(planned: &Value, asked: &Value) -> String {
+    fn find(place: &str, planned: &Value, asked: &Value) -> Option<String> {
+        match (planned, asked) {
+            (Value::Object(one), Value::Object(other)) => {
+                let names = one.keys().chain(other.keys().filter(|name| !one.contains_key(*name)));
+                names.into_iter().find_map(|name| find(&format!("{place}/{name}"), &planned[name], &asked[name]))
+            }
+            (Value::Array(one), Value::Array(other)) if one.len() == other.len() => one
+                .iter()
+                .zip(other)
+                .enumerate()
+                .find_map(|(index, (one, other))| find(&format!("{place}/{index}"), one, other)),
+            _ if planned == asked => None,
+            _ => Some(format!("{}: planned {planned}, asked {asked}", place.trim_start_matches('/'))),
+        }
+    }
+    find("", planned, asked).unwrap_or_default()
+}
+
+impl<I: Interpreter> Interpreter for Applied<I> {
+    fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
+        async move {
+            if operation.effect.is_write() && operation.request().is_some() {
+                self.check(key, operation)?;
+            }
+            let outcome = self.inner.perform(key, operation).await;
+            self.unchanged(key, &outcome)?;
+            self.bind(key, &outcome);
+            outcome
+        }
+        .boxed()
+    }
+
+    fn settle<'a>(
+        &'a self,
+        key: &'a Key,
+        operation: &'a Operation,
+        since: Timestamp,
+    ) -> BoxFuture<'a, Result<Settlement, Failure>> {
+        self.inner.settle(key, operation, since)
+    }
+}

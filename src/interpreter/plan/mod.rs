@@ -1,0 +1,516 @@
+//! A dry run: reads go to the target, writes to a model that is laid over it.
+//!
+//! The script is answered as if its writes had been performed. Nothing that leaves is a write: the overlay passes only
+//! reads on, each once, and asks the target nothing about things that only the model has.
+
+mod laid;
+mod road;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use self::road::{Effects, Lane, Road, Shared};
+use super::reading::{key_of, reading};
+use super::{Interpreter, answer_digest};
+use crate::contract::{Published, Tier, contract};
+use crate::operation::secret::SecretStore;
+use crate::operation::{
+    Body, Call, Digest, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response,
+};
+use crate::plan::{Symbol, Symbols, chosen, words};
+use crate::qlik::{Addresses, Client, Credentials, OauthClient, RetryPolicy, Settings};
+use crate::sandbox::{Difference, Model, View, Wanted};
+use crate::store::Vault;
+use crate::surroundings::{Clock, Random};
+
+/// More pages than this is a list that never ends.
+const MAX_PAGES: usize = 10_000;
+/// How often a write that the model refuses is tried anew with more known of the tenant.
+const ROUNDS: usize = 8;
+/// The regions of the commercial cloud (<https://qlik.dev/apis/rest/tenants/>).
+const REGIONS: [&str; 7] = ["ap", "de", "eu", "jp", "sg", "uk", "us"];
+
+/// What performs a dry run's requests.
+pub struct Overlay {
+    target: Arc<dyn Interpreter>,
+    shared: Shared,
+    before: Client<Road>,
+    now: Client<Road>,
+    write: Client<Road>,
+    /// One write at a time: each is worked out on what the one before left.
+    turn: tokio::sync::Mutex<()>,
+    /// Held while the target is asked for something, so that nothing is asked twice.
+    asking: tokio::sync::Mutex<()>,
+    seen: Mutex<HashMap<Digest, Outcome>>,
+    wanted: Mutex<BTreeSet<(String, Wanted)>>,
+    notes: Mutex<Notes>,
+    reads: Mutex<BTreeMap<Tier, u32>>,
+}
+
+/// What is known of a plan that is being made.
+#[derive(Default)]
+struct Notes {
+    planned: Vec<Planned>,
+    seen: Seen,
+    symbols: Symbols,
+    /// What the customer, the playbook and the target have said: no service would choose that.
+    given: HashSet<String>,
+}
+
+/// What the answers of a plan were made of.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// Values that a service would have chosen.
+    pub symbols: Vec<Symbol>,
+    /// Reads that the target answered as the script got them: key, what they are about, digest of the answer.
+    pub reads: Vec<(Key, String, String)>,
+}
+
+/// A write that a run would make.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Its key in the run.
+    pub key: Key,
+    /// The operation, with secrets as references.
+    pub operation: Operation,
+    /// What it does, with names in place of what a service would choose.
+    pub canonical: Value,
+    /// What it would change.
+    pub changed: Vec<Difference>,
+    /// The answer the script was given.
+    pub answer: Response,
+    /// Whether nothing is known of what it does but what the contract says.
+    pub assumed: bool,
+}
+
+impl Overlay {
+    /// A model laid over `target`. What the model hands out is kept in the memory of `vault`, whose own secrets it never
+    /// sees.
+    #[must_use]
+    pub fn new(
+        target: Arc<dyn Interpreter>,
+        vault: Vault,
+        clock: Arc<dyn Clock>,
+        random: Random,
+        inputs: &Value,
+    ) -> Self {
+        const SECRET: &str = "plan/model";
+        let secrets: Arc<dyn SecretStore> = Arc::new(StandIns(vault));
+        let shared = Shared::new(Model::new(Arc::clone(&clock), random.clone()));
+        let client = OauthClient { id: "plan".to_owned(), secret: SECRET.to_owned() };
+        let regions: BTreeMap<String, OauthClient> =
+            REGIONS.into_iter().map(|region| (region.to_owned(), client.clone())).collect();
+        let lane = |lane| {
+            Client::new(
+                Road { shared: shared.clone(), lane },
+                Settings {
+                    addresses: Addresses::Direct,
+                    credentials: Credentials::Organization { regions: regions.clone(), console: Some(client.clone()) },
+                    secrets: Arc::clone(&secrets),
+                    limits: false,
+                    retry: RetryPolicy { attempts: 1, ..RetryPolicy::default() },
+                    clock: Arc::clone(&clock),
+                    random: random.clone(),
+                },
+            )
+        };
+        let mut notes = Notes::default();
+        words(inputs, &mut notes.given);
+        Self {
+            target,
+            before: lane(Lane::Read(View::Base)),
+            now: lane(Lane::Read(View::Now)),
+            write: lane(Lane::Write),
+            shared,
+            turn: tokio::sync::Mutex::default(),
+            asking: tokio::sync::Mutex::default(),
+            seen: Mutex::default(),
+            wanted: Mutex::default(),
+            notes: Mutex::new(notes),
+            reads: Mutex::default(),
+        }
+    }
+
+    /// The writes that were asked for so far, in their order.
+    #[must_use]
+    pub fn planned(&self) -> Vec<Planned> {
+        self.notes().planned.clone()
+    }
+
+    /// What the script was answered so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.notes().seen.clone()
+    }
+
+    fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many reads the target answered, by rate limit.
+    #[must_use]
+    pub fn reads(&self) -> BTreeMap<Tier, u32> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes what a local operation was answered that another run would be answered otherwise: times, ids, keys.
+    pub fn note_local(&self, key: &Key, operation: &Operation, outcome: &Outcome) {
+        let chance = ["tenantry.now", "tenantry.uuid", "tenantry.ensureKey"];
+        if let (Ok(answer), true) = (outcome, chance.contains(&operation.id.as_str())) {
+            self.answered(key, operation, answer, None);
+        }
+    }
+
+    /// What differs in the model from what the target showed.
+    #[must_use]
+    pub fn changes(&self) -> Vec<Difference> {
+        self.shared.model().changes()
+    }
+
+    /// Asks the target, once for the same request.
+    async fn ask(&self, key: &Key, operation: &Operation) -> Outcome {
+        if operation.effect.is_write() {
+            let title = format!("a plan does not write: `{}` was not sent", operation.id);
+            return Err(Failure::new(FailureKind::Denied, "tenantry/plan", title));
+        }
+        let digest = operation.digest();
+        let known = || self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
+        if let Some(outcome) = known() {
+            return outcome;
+        }
+        let _asking = self.asking.lock().await;
+        if let Some(outcome) = known() {
+            return outcome;
+        }
+        let outcome = self.target.perform(key, operation).await;
+        if let Ok(real) = &outcome {
+            words(real.json(), &mut self.notes().given);
+        }
+        let tier = contract().operation(&operation.id).map_or(Tier::Tier1, |published| published.tier);
+        *self.reads.lock().unwrap_or_else(PoisonError::into_inner).entry(tier).or_default() += 1;
+        if outcome.is_ok() || outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Refused) {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, outcome.clone());
+        }
+        outcome
+    }
+
+    /// Tells the model what the target answered.
+    fn learn(&self, operation: &Operation, request: &Request, answer: &Response) {
+        let Some(http) = plain(request) else { return };
+        self.shared.model().learn(&operation.id, &http, answer.json());
+    }
+
+    /// Makes the model acquainted with a real tenant.
+    async fn meet(&self, key: &Key, host: &str) -> Result<(), Failure> {
+        if self.shared.model().knows(host) {
+            return Ok(());
+        }
+        let mut shown = Vec::new();
+        for id in ["getMyTenant", "getMyUser"] {
+            let Some(published) = contract().operation(id) else { continue };
+            let subject = format!("tenant {host}");
+            let look =
+                reading(published, Host::Tenant(host.to_owned()), published.path.to_owned(), Vec::new(), &subject);
+            shown.push(self.ask(&key_of(key, published, 0), &look).await?.json().clone());
+        }
+        if let [tenant, user] = &shown[..] {
+            self.shared.model().meet(host, tenant, user);
+        }
+        Ok(())
+    }
+
+    /// Whether a request is about something that only the model has.
+    fn names_made(&self, request: &Request) -> bool {
+        let made = self.shared.model().made();
+        let named = |text: &str| made.iter().any(|id| text.contains(&**id));
+        named(&request.path) || request.query.iter().any(|(_, value)| named(value)) || {
+            match &request.body {
+                Body::Json(body) => named(&body.to_string()),
+                _ => false,
+            }
+        }
+    }
+
+    /// Answers a read, with what the target itself said when it was asked.
+    async fn read(&self, key: &Key, operation: &Operation, request: &Request) -> (Outcome, Option<Response>) {
+        let as_is = |outcome: Outcome| {
+            let real = outcome.as_ref().ok().cloned();
+            (outcome, real)
+        };
+        if !Model::simulates(&operation.id) {
+            return as_is(self.ask(key, operation).await);
+        }
+        if let Host::Tenant(host) = &request.host {
+            if self.shared.model().is_born(host) {
+                return (self.now.perform(key, operation).await, None);
+            }
+            if let Err(failure) = self.meet(key, host).await {
+                return (Err(failure), None);
+            }
+            if !self.shared.model().is_changed(host) {
+                let outcome = self.ask(key, operation).await;
+                if let Ok(real) = &outcome {
+                    self.learn(operation, request, real);
+                }
+                return as_is(outcome);
+            }
+        }
+        if self.names_made(request) {
+            return (self.now.perform(key, operation).await, None);
+        }
+        let real = self.whole(Of::Target, key, operation).await;
+        if let Ok(real) = &real {
+            self.learn(operation, request, real);
+        }
+        let before = self.whole(Of::Before, key, operation).await;
+        let after = self.whole(Of::Now, key, operation).await;
+        match (real, before, after) {
+            (Ok(real), Ok(before), Ok(after)) => {
+                let json = laid::over(real.json(), before.json(), after.json());
+                let payload = if real.json().is_null() { real.payload.clone() } else { Payload::Json(json) };
+                (Ok(Response { payload, ..real.clone() }), Some(real))
+            }
+            // It was removed, or made.
+            (Ok(real), Ok(_), Err(gone)) => (Err(gone), Some(real)),
+            (Err(_), Err(_), Ok(made)) => (Ok(made), None),
+            (real, _, _) => as_is(real),
+        }
+    }
+
+    /// An answer with all its pages in one, when it is a list.
+    async fn whole(&self, of: Of, key: &Key, operation: &Operation) -> Outcome {
+        let mut page = operation.clone();
+        let mut whole: Option<Response> = None;
+        for _ in 0..MAX_PAGES {
+            let answer = match of {
+                Of::Target => self.ask(key, &page).await,
+                Of::Before => self.before.perform(key, &page).await,
+                Of::Now => self.now.perform(key, &page).await,
+            }?;
+            let link = answer.json()["links"]["next"]["href"].as_str().filter(|link| !link.is_empty());
+            let link = link.map(str::to_owned);
+            let whole = match &mut whole {
+                None => whole.insert(answer),
+                Some(whole) => {
+                    if let (Payload::Json(held), Some(more)) = (&mut whole.payload, answer.json()["data"].as_array())
+                        && let Some(held) = held["data"].as_array_mut()
+                    {
+                        held.extend(more.iter().cloned());
+                    }
+                    whole
+                }
+            };
+            let Call::Request(request) = &mut page.call else { break };
+            if let Some(link) = link.filter(|link| request.next.as_ref() != Some(link)) {
+                request.next = Some(link);
+                continue;
+            }
+            if let Payload::Json(held) = &mut whole.payload
+                && let Some(links) = held.get_mut("links").and_then(Value::as_object_mut)
+            {
+                links.remove("next");
+            }
+            return Ok(whole.clone());
+        }
+        let title = format!("`{}` does not answer with a list that ends", operation.id);
+        Err(Failure::new(FailureKind::Unknown, "tenantry/unexpected-answer", title))
+    }
+
+    async fn change(&self, key: &Key, operation: &Operation, request: &Request) -> Outcome {
+        if let Host::Tenant(host) = &request.host
+            && !self.shared.model().is_born(host)
+        {
+            self.meet(key, host).await?;
+        }
+        let _turn = self.turn.lock().await;
+        if !Model::simulates(&operation.id) {
+            let answer = assumed(operation, request);
+            self.note(key, operation, Vec::new(), &answer, true);
+            return Ok(answer);
+        }
+        let (answer, effects) = self.in_model(key, operation, request).await?;
+        self.note(key, operation, effects.changed, &answer, false);
+        Ok(answer)
+    }
+
+    /// Has the model do what is asked. Its refusal is believed when there is nothing left to learn about.
+    async fn in_model(
+        &self,
+        key: &Key,
+        operation: &Operation,
+        request: &Request,
+    ) -> Result<(Response, Effects), Failure> {
+        let mut rounds = 0;
+        loop {
+            let outcome = self.write.perform(key, operation).await;
+            let effects = self.shared.take_effects();
+            match outcome {
+                Ok(answer) => return Ok((answer, effects)),
+                Err(failure) => {
+                    rounds += 1;
+                    if rounds == ROUNDS || !self.look_closer(key, &request.host, effects.wanted).await? {
+                        return Err(failure);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note(&self, key: &Key, operation: &Operation, changed: Vec<Difference>, answer: &Response, assumed: bool) {
+        let mut notes = self.notes();
+        let canonical = notes.symbols.canonical(operation);
+        let planned = Planned {
+            key: key.clone(),
+            operation: operation.clone(),
+            canonical,
+            changed,
+            answer: answer.clone(),
+            assumed,
+        };
+        notes.planned.push(planned);
+    }
+
+    /// Notes what a request says, unless a service would have chosen it.
+    fn give(&self, request: &Request) {
+        let mut said = HashSet::new();
+        let about = json!([request.host.name(), request.path, request.query, request.body.describe()]);
+        words(&about, &mut said);
+        let notes = &mut *self.notes();
+        notes.given.extend(said.into_iter().filter(|word| notes.symbols.name_of(word).is_none()));
+    }
+
+    /// Notes what the script is answered: which values in it a service would have chosen.
+    fn answered(&self, key: &Key, operation: &Operation, answer: &Response, real: Option<&Response>) {
+        let mut notes = self.notes();
+        if let Some(real) = real.filter(|real| *real == answer) {
+            let digest = answer_digest(real.json());
+            notes.seen.reads.push((key.clone(), operation.subject.clone(), digest));
+            return;
+        }
+        for (mut symbol, value) in chosen(key, answer.json()) {
+            if notes.given.contains(&value) {
+                continue;
+            }
+            match notes.symbols.name_of(&value) {
+                None => notes.symbols.note(&value, &symbol),
+                Some(name) => symbol.named = Some(name.to_owned()),
+            }
+            notes.seen.symbols.push(symbol);
+        }
+    }
+
+    /// Asks the target for what the model must know before its refusal is believed. Whether there was anything new.
+    async fn look_closer(&self, key: &Key, host: &Host, wanted: Vec<Wanted>) -> Result<bool, Failure> {
+        let mut any = false;
+        for wanted in wanted {
+            let Some(published) = contract().operation(wanted.operation) else { continue };
+            let Ok(path) = published.expand(&wanted.variables) else { continue };
+            let first = {
+                let mut asked = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+                asked.insert((host.name(), wanted.clone()))
+            };
+            let look = reading(published, host.clone(), path, Vec::new(), &host.name());
+            let Some(request) = look.request().filter(|request| first && !self.names_made(request)) else { continue };
+            match self.whole(Of::Target, &key_of(key, published, 0), &look).await {
+                Ok(answer) => {
+                    self.learn(&look, request, &answer);
+                    any = true;
+                }
+                // It is not there either: then the refusal is right.
+                Err(failure) if failure.kind == FailureKind::Refused => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(any)
+    }
+
+    /// What is no change that a partner manages leaves traces all the same: a login, an export. The model has them, not
+    /// the target.
+    async fn probe(&self, key: &Key, operation: &Operation, request: &Request) -> Outcome {
+        if !Model::simulates(&operation.id) {
+            return self.ask(key, operation).await;
+        }
+        if let Host::Tenant(host) = &request.host
+            && !self.shared.model().is_born(host)
+        {
+            self.meet(key, host).await?;
+        }
+        let _turn = self.turn.lock().await;
+        self.in_model(key, operation, request).await.map(|(answer, _)| answer)
+    }
+}
+
+/// What a model is shown of secrets: a text that stands for each. Only what the model itself handed out is what it is.
+struct StandIns(Vault);
+
+impl SecretStore for StandIns {
+    fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretString, Failure>> {
+        let stand_in = || SecretString::from(format!("secret:{name}"));
+        let text = self.0.kept(name).unwrap_or_else(stand_in);
+        async move { Ok(text) }.boxed()
+    }
+
+    fn keep(&self, name: &str, text: SecretString) {
+        self.0.keep(name, text);
+    }
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Of {
+    Target,
+    Before,
+    Now,
+}
+
+/// The request as the model sees it, without its body.
+fn plain(request: &Request) -> Option<http::Request<Bytes>> {
+    let mut url = url::Url::parse(&format!("https://{}{}", request.host.name(), request.path)).ok()?;
+    if !request.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(&request.query);
+    }
+    http::Request::builder().method(request.method.clone()).uri(url.as_str()).body(Bytes::new()).ok()
+}
+
+/// What an operation that the model does not simulate is taken to answer: what was sent, and nothing where the contract
+/// has no body.
+fn assumed(operation: &Operation, request: &Request) -> Response {
+    let published: Option<&Published> = contract().operation(&operation.id);
+    let status = published.and_then(|published| published.statuses.iter().find(|status| status.starts_with('2')));
+    let status = status.and_then(|status| status.parse().ok()).unwrap_or(200);
+    let payload = match (&request.body, status) {
+        (_, 204) => Payload::Empty,
+        (Body::Json(body), _) if body.is_object() => Payload::Json(body.clone()),
+        _ => Payload::Empty,
+    };
+    Response { status, headers: BTreeMap::new(), payload }
+}
+
+impl Interpreter for Overlay {
+    fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
+        async move {
+            let Call::Request(request) = &operation.call else {
+                return self.target.perform(key, operation).await;
+            };
+            self.give(request);
+            let (outcome, real) = match operation.effect {
+                Effect::Read => self.read(key, operation, request).await,
+                Effect::Probe => (self.probe(key, operation, request).await, None),
+                Effect::Create | Effect::Update | Effect::Delete | Effect::Act => {
+                    (self.change(key, operation, request).await, None)
+                }
+            };
+            if let Ok(answer) = &outcome {
+                self.answered(key, operation, answer, real.as_ref());
+            }
+            outcome
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,7 @@
+//! What a plan is when it is kept: the writes it allows, by key, and what they stand on.
+
+mod saved;
+mod symbols;
+
+pub use saved::{Allowed, FORMAT, PlanFileError, Reading, SavedPlan};
+pub use symbols::{Symbol, Symbols, chosen, words};

@@ -1,0 +1,149 @@
+//! `tenantry plan` and `tenantry apply`, as a person or a script would use them.
+
+use serde_json::{Value, json};
+use tenantry::sandbox::{Sandbox, Settings};
+
+use crate::cli_run::{local, run_locally};
+use crate::support::command_line::{Ended, Folder, Served};
+
+const ONBOARD: &str = "playbooks/onboard.rhai";
+
+/// A screen without what chance decides.
+fn screen(ended: &Ended) -> String {
+    let host = regex::Regex::new(r"[a-z0-9]{15}\.(eu|uk|us)\.qlikcloud\.com").unwrap();
+    let text = host.replace_all(&ended.out, "<host>.$1.qlikcloud.com");
+    let text = regex::Regex::new(r"/[0-9a-f]{24}\b").unwrap().replace_all(&text, "/<id>");
+    format!("[exit {}]\n{text}", ended.code.unwrap_or(-1))
+}
+
+#[track_caller]
+fn good(ended: &Ended, code: i32) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+}
+
+#[test]
+fn a_plan_shows_what_a_run_would_do_and_apply_does_it() {
+    let project = Folder::stock();
+    let planned = project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml --out hb.plan.json"));
+    insta::assert_snapshot!("planned", screen(&planned));
+    let listed = project.run("tenants list --json").json();
+    assert_eq!(listed["tenants"], json!([]), "a plan makes nothing");
+    assert_eq!(project.run("runs list --json").json()["runs"], json!([]), "and is no run");
+
+    let saved: Value =
+        serde_json::from_str(&std::fs::read_to_string(project.path().join("hb.plan.json")).unwrap()).unwrap();
+    let applied = project.run("apply hb.plan.json --json");
+    good(&applied, 0);
+    let run = &applied.json()["runs"][0];
+    assert_eq!(run["writes"].as_u64(), saved["writes"].as_array().map(|writes| writes.len() as u64));
+
+    let again = project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml"));
+    insta::assert_snapshot!("planned_again", screen(&again));
+
+    // Somebody changes the customer's file: that is what differs, and nothing else.
+    let path = project.path().join("customers/harbour.yaml");
+    let customer = std::fs::read_to_string(&path).unwrap().replace("#F2A104", "#112233");
+    std::fs::write(&path, customer).unwrap();
+    let drift = project.run(&format!("drift {ONBOARD} --customer customers/harbour.yaml --out drift.json -v"));
+    insta::assert_snapshot!("drift", screen(&drift));
+    good(&project.run("apply drift.json"), 0);
+    good(&project.run(&format!("plan {ONBOARD} --customers customers --json")), 2);
+    good(&project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml")), 0);
+}
+
+#[test]
+fn many_customers_are_planned_into_a_folder_and_applied_from_there() {
+    let project = Folder::stock();
+    for playbook in [ONBOARD, "playbooks/hydrate.rhai"] {
+        let planned = project.run(&format!("plan {playbook} --customers customers --out plans --json"));
+        good(&planned, 2);
+        let planned = planned.json();
+        let plans = planned["plans"].as_array().unwrap();
+        let codes: Vec<&str> = plans.iter().map(|plan| plan["customer"].as_str().unwrap()).collect();
+        assert_eq!((codes, &planned["version"]), (vec!["fw", "hb", "pu"], &json!(1)));
+        assert!(!planned.to_string().contains("made-up") && plans.iter().all(|plan| plan["error"].is_null()));
+        let files = "plans/fw.plan.json plans/hb.plan.json plans/pu.plan.json";
+        let applied = project.run(&format!("apply {files} --json"));
+        good(&applied, 0);
+        for (run, plan) in applied.json()["runs"].as_array().unwrap().iter().zip(plans) {
+            let writes: u64 = plan["writes"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+            assert_eq!(run["writes"].as_u64(), Some(writes), "{}", run["customer"]);
+        }
+        good(&project.run(&format!("plan {playbook} --customers customers")), 0);
+    }
+}
+
+#[test]
+fn a_plan_that_cannot_be_applied_is_refused_before_anything_is_sent() {
+    let project = Folder::stock();
+    good(&project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml --out hb.plan.json")), 2);
+    let plan = std::fs::read_to_string(project.path().join("hb.plan.json")).unwrap();
+    let mut told = Vec::new();
+    let mut refused = |name: &str, arguments: &str| {
+        let ended = project.run(&format!("apply {arguments}"));
+        good(&ended, 4);
+        told.push(format!("{name}\n{}", ended.error));
+    };
+    refused("missing", "nowhere.json");
+    project.write("other.json", "{ \"format\": 1 }");
+    refused("something else", "other.json");
+    project.write("broken.json", &plan.lines().take(5).collect::<String>());
+    refused("cut off", "broken.json");
+    project.write("edited.json", &plan.replacen("Production", "Productions", 1));
+    refused("edited", "edited.json");
+    project.write("newer.json", &plan.replacen("\"format\": 1", "\"format\": 9", 1));
+    refused("of another format", "newer.json");
+    project.write("unknown.json", &plan.replacen("\"format\": 1", "\"format\": 1, \"fromat\": 2", 1));
+    refused("with a field that nobody knows", "unknown.json");
+    project.add_settings("[targets.other]\ntenant = \"x.eu.qlikcloud.com\"\napi_key = { env = \"KEY\" }\n");
+    refused("for another target", "hb.plan.json --target other");
+    let library = project.path().join("playbooks/lib/access.rhai");
+    let text = std::fs::read_to_string(&library).unwrap();
+    std::fs::write(&library, format!("{text}\n")).unwrap();
+    refused("stale", "hb.plan.json");
+    let places = regex::Regex::new(r"line \d+ column \d+").unwrap();
+    insta::assert_snapshot!("refused", places.replace_all(&told.join("\n"), "line <n> column <n>"));
+    assert_eq!(project.run("runs list --json").json()["runs"], json!([]));
+}
+
+#[test]
+fn what_differs_from_the_plan_stops_before_it_is_sent() {
+    let project = Folder::stock();
+    good(&project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml --out hb.plan.json")), 2);
+    // Somebody onboards the customer meanwhile.
+    good(&project.run(&format!("run {ONBOARD} --customer customers/harbour.yaml")), 0);
+    let late = project.run("apply hb.plan.json --json");
+    good(&late, 1);
+    let run = &late.json()["runs"][0];
+    assert_eq!((&run["writes"], &run["error"]["failure"]["code"]), (&json!(0), &json!("tenantry/not-as-planned")));
+}
+
+#[test]
+fn a_dry_run_over_http_leaves_everything_as_it_was() {
+    let project = Folder::stock();
+    let state = || {
+        let sandbox = Sandbox::open(&project.path().join("served.db"), Settings::default()).unwrap();
+        sandbox.snapshot().to_json()
+    };
+    let serve =
+        || Served::start(&project, "--state served.db --client-id partner --client-secret known --license-key k");
+    let settings = std::fs::read_to_string(project.path().join("tenantry.toml")).unwrap();
+    let as_target = |served: &Served| {
+        project.write("tenantry.toml", &settings);
+        project.add_settings(&local(served));
+    };
+    let served = serve();
+    as_target(&served);
+    good(&run_locally(&project, &served, &format!("run {ONBOARD} --customers customers")), 0);
+    // The first token on a tenant makes a bot there, a plan's too; that of the source tenant comes with this one.
+    good(&run_locally(&project, &served, "plan playbooks/hydrate.rhai --customers customers"), 2);
+    served.end();
+    let before = state();
+    let served = serve();
+    as_target(&served);
+    good(&run_locally(&project, &served, &format!("plan {ONBOARD} --customers customers")), 0);
+    let planned = run_locally(&project, &served, "plan playbooks/hydrate.rhai --customers customers --json");
+    good(&planned, 2);
+    served.end();
+    assert!(before == state(), "a plan changed what the service holds");
+}
