@@ -29,6 +29,7 @@ pub use natural_keys::{FileKey, From, LookUp, NaturalKey, Repeat, Same};
 pub use published::{BodyFacts, BodyKind, Paging, Parameter, ParameterPlace, Published, Role, Tier};
 pub use route::PathVars;
 pub use secrets::replace_secrets;
+pub(crate) use secrets::sounds_secret;
 pub use violation::{Place, Violation};
 
 use amendments::Amendments;

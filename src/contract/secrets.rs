@@ -222,7 +222,8 @@ fn step(at: &mut String, name: &str, inside: impl FnOnce(&mut String)) {
     at.truncate(length);
 }
 
-fn sounds_secret(name: &str) -> bool {
+/// Whether a field of this name holds a secret, as far as its name tells.
+pub(crate) fn sounds_secret(name: &str) -> bool {
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_lowercase();
     SOUNDS_SECRET.iter().any(|word| name.contains(word)) && !SOUNDS_OPEN.iter().any(|word| name.ends_with(word))
 }

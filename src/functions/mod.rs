@@ -20,6 +20,7 @@ mod brands;
 mod collections;
 mod converge;
 mod csp_origins;
+mod data_connections;
 mod encryption;
 mod extensions;
 mod globals;
@@ -94,6 +95,7 @@ fn rooms() -> Vec<Room> {
         (None, automations::methods()),
         (None, automation_runs::methods()),
         (None, automation_connections::methods()),
+        (None, data_connections::methods()),
         (None, web_integrations::methods()),
         (None, oauth_clients::methods()),
         (None, csp_origins::methods()),
@@ -133,6 +135,7 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<automations::Automations>("Automations")
         .register_type_with_name::<automations::Automation>("Automation")
         .register_type_with_name::<automation_connections::AutomationConnections>("AutomationConnections")
+        .register_type_with_name::<data_connections::DataConnections>("DataConnections")
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
         .register_type_with_name::<oauth_clients::OauthClients>("OauthClients")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")

@@ -35,7 +35,7 @@ pub(super) const RESOURCE: Resource = Resource {
 };
 
 /// The collection's name; spaces know it too. The space stands in `spaceId` there, and in `space` for whoever asks.
-const CONNECTIONS: &str = "dataConnections";
+pub(super) const CONNECTIONS: &str = "dataConnections";
 
 const PAGING: Paging = Paging::forward("page", 100, 100);
 const FILTERS: Fields =
@@ -57,7 +57,7 @@ const GIVEN: [&str; 11] = [
 ];
 /// What nobody is told.
 const SECRET: [&str; 3] = ["qPassword", "qConnectionSecret", PROPERTIES];
-const PROPERTIES: &str = "$properties";
+pub(super) const PROPERTIES: &str = "$properties";
 
 /// Parts of names that sound like a secret.
 const SOUNDS: [&str; 6] = ["password", "secret", "token", "apikey", "api_key", "privatekey"];

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::context::{Context, text};
+use super::data_connections::{CONNECTIONS, PROPERTIES};
 use super::state::{SELF, Scope};
 use super::{items, licenses};
 
@@ -59,6 +60,7 @@ pub(super) const MIRRORS: &[Mirror] = &[
     mirror("apps", "id", "getAppInfo", ""),
     Mirror { others: &["getCollections"], ..mirror("collections", "id", "getCollection", "") },
     Mirror { others: &["schedulingGetTasks"], ..mirror("tasks", "id", "schedulingGetTask", "") },
+    mirror("dataConnections", "qID", "getDataConnection", "getDataConnections"),
     Mirror { others: &["getDataFiles"], ..mirror("dataFiles", "id", "getDataFile", "") },
     Mirror {
         others: &["getAutomation", "getAutomations", "workflowsGetAutomations"],
@@ -99,6 +101,11 @@ pub(super) fn learn(context: &mut Context<'_>, operation: &str, answer: &Value) 
         }
         "getItems" | "getItem" | "getCollectionItems" | "getPublishedItems" => learn_items(context, answer),
         "getAppInfo" => keep_app(context, answer["attributes"].clone()),
+        "getDataConnection" | "getDataConnections" => {
+            for connection in shown(answer) {
+                learn_connection(context, connection.clone());
+            }
+        }
         "getLicenseOverview" => learn_pool(context, answer),
         "getLicenseAssignments" => {
             for seat in shown(answer) {
@@ -159,6 +166,19 @@ fn keep_app(context: &mut Context<'_>, app: Value) {
         app[items::ITEM] = item;
     }
     keep(context, "apps", &id, app);
+}
+
+/// A connection is shown with its space under another name, and with its properties only when they are asked for.
+fn learn_connection(context: &mut Context<'_>, mut connection: Value) {
+    let id = text(&connection, "qID").to_owned();
+    let told = connection.as_object_mut().and_then(|fields| fields.shift_remove("connectionProperties"));
+    let known = || context.get(CONNECTIONS, &id).and_then(|held| held.get(PROPERTIES).cloned());
+    if let Some(properties) = told.or_else(known) {
+        connection[PROPERTIES] = properties;
+    }
+    connection["id"] = json!(id);
+    connection["spaceId"] = json!(text(&connection, "space"));
+    keep(context, CONNECTIONS, &id, connection);
 }
 
 /// An item shows most of what its app has.

@@ -106,7 +106,8 @@ fn documents(state: &Value) -> Vec<Document<'_>> {
 
 /// Gives the document's id, and a tenant's host label, the name people know it by.
 fn name(names: &mut BTreeMap<String, String>, document: &Document<'_>) {
-    const FIELDS: [&str; 8] = ["subject", "name", "clientName", "origin", "provider", "assigneeId", "spaceId", "type"];
+    const FIELDS: [&str; 9] =
+        ["subject", "name", "qName", "clientName", "origin", "provider", "assigneeId", "spaceId", "type"];
     let label = document.value["hostnames"][0].as_str().and_then(|host| host.split('.').next());
     let known = if document.collection == "tenants" {
         // A tenant without a name is called by its host's label.
@@ -120,10 +121,10 @@ fn name(names: &mut BTreeMap<String, String>, document: &Document<'_>) {
     if let Some(label) = label {
         names.insert(label.to_owned(), format!("{known}-host"));
     }
-    // Chance also made the token by which an automation is started, and the ids of its schedules.
-    let token = document.value["executionToken"].as_str();
+    // Chance also made the token by which an automation is started, the ids of its schedules, and of a connection's credentials.
+    let others = ["executionToken", "qCredentialsID"].iter().filter_map(|field| document.value[*field].as_str());
     let schedules = document.value["schedules"].as_array().into_iter().flatten();
-    for within in token.into_iter().chain(schedules.filter_map(|schedule| schedule["id"].as_str())) {
+    for within in others.chain(schedules.filter_map(|schedule| schedule["id"].as_str())) {
         names.insert(within.to_owned(), format!("{known}-within"));
     }
     if is_random(document.id) {

@@ -11,12 +11,19 @@ use crate::operation::{Host, PatchStep, RecordedBody, RecordedRequest};
 #[derive(Debug, Default)]
 pub(super) struct Known {
     documents: BTreeMap<(Host, String), Value>,
+    /// What each of them was asked with.
+    queries: BTreeMap<(Host, String), Vec<(String, String)>>,
 }
 
 impl Known {
     /// The document that answers at this path.
     pub(super) fn document(&self, host: &Host, path: &str) -> Option<&Value> {
         self.documents.get(&(host.clone(), path.to_owned()))
+    }
+
+    /// The query with which the document at this path was last read.
+    pub(super) fn query(&self, host: &Host, path: &str) -> &[(String, String)] {
+        self.queries.get(&(host.clone(), path.to_owned())).map_or(&[], Vec::as_slice)
     }
 
     /// The documents right below a path, with theirs.
@@ -38,6 +45,9 @@ impl Known {
                     (None, Some(id)) => own_path(request, id),
                     (None, None) => path.to_owned(),
                 };
+                if request.method == "GET" && path == request.path {
+                    self.queries.insert((request.host.clone(), path.clone()), request.query.clone());
+                }
                 self.put(request, path, answer);
                 if let Some(Value::Array(items)) = map.get("data") {
                     self.list(request, items);

@@ -209,6 +209,8 @@ fn removal(operation: &RecordedOperation, request: &RecordedRequest, answer: &Va
     let id = answer["id"].as_str().or_else(|| answer["data"][0]["id"].as_str()).or(app);
     // A client's secret is known by its hint, the client itself by an id of another name.
     let id = id.or_else(|| answer["hint"].as_str()).or_else(|| answer["clientId"].as_str());
+    // So is a data connection.
+    let id = id.or_else(|| answer["qID"].as_str());
     let Some(id) = id else { return Way::Not(NotReversible::NoOperation) };
     let path = match app {
         // An app is made by an action: an import, a publish, a copy.
@@ -282,7 +284,11 @@ fn restoration(operation: &RecordedOperation, request: &RecordedRequest, known: 
         let all = body.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default();
         Form::Whole(Box::new(writing), all)
     };
-    let look = ask(published, &request.host, &request.path, &operation.subject);
+    let mut look = ask(published, &request.host, &request.path, &operation.subject);
+    if let Call::Request(looking) = &mut look.call {
+        // Some fields only show when they are asked for.
+        looking.query = known.query(&request.host, &request.path).to_vec();
+    }
     Way::Restore { look: Box::new(look), fields, form }
 }
 

@@ -147,3 +147,29 @@ fn a_dry_run_over_http_leaves_everything_as_it_was() {
     served.end();
     assert!(before == state(), "a plan changed what the service holds");
 }
+
+#[test]
+fn a_data_connection_that_is_there_is_planned_by_what_of_it_differs() {
+    let project = Folder::stock();
+    for playbook in [ONBOARD, "playbooks/hydrate.rhai"] {
+        good(&project.run(&format!("run {playbook} --customer customers/harbour.yaml -q")), 0);
+    }
+    let path = project.path().join("customers/harbour.yaml");
+    let customer = std::fs::read_to_string(&path).unwrap().replace("db.harbour.example", "db2.harbour.example");
+    std::fs::write(&path, customer).unwrap();
+    let hydrate = "playbooks/hydrate.rhai --customer customers/harbour.yaml";
+    let planned = project.run(&format!("plan {hydrate} --out hb.plan.json --json"));
+    good(&planned, 2);
+    let written: Value =
+        serde_json::from_str(&std::fs::read_to_string(project.path().join("hb.plan.json")).unwrap()).unwrap();
+    assert_eq!(written["writes"].as_array().unwrap().len(), 1, "{written}");
+    let change = planned.json()["plans"][0]["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|change| change["change"] == "updated")
+        .cloned();
+    assert_eq!(change.unwrap()["subject"], "data connection \"Shipment database\" in space \"Staging\"");
+    good(&project.run("apply hb.plan.json"), 0);
+    good(&project.run(&format!("plan {hydrate}")), 0);
+}

@@ -195,7 +195,8 @@ fn comparable(state: &Value) -> String {
     }
     for (_, collection, id, document) in &documents {
         let id = id.as_str().unwrap();
-        let called = ["name", "clientName", "subject", "provider"].iter().find_map(|field| document[*field].as_str());
+        let called =
+            ["name", "qName", "clientName", "subject", "provider"].iter().find_map(|field| document[*field].as_str());
         if let Some(called) = called
             && id.len() >= 24
             && !id.contains(['|', ':'])
@@ -203,7 +204,9 @@ fn comparable(state: &Value) -> String {
             names.insert(id.to_owned(), format!("<{collection} {called}>"));
         }
         let schedules = document["schedules"].as_array().into_iter().flatten().map(|schedule| &schedule["id"]);
-        for within in schedules.chain([&document["executionToken"]]).filter_map(Value::as_str) {
+        for within in
+            schedules.chain([&document["executionToken"], &document["qCredentialsID"]]).filter_map(Value::as_str)
+        {
             names.insert(within.to_owned(), format!("<of {}>", called.unwrap()));
         }
         if collection == "tenants" {
@@ -361,6 +364,19 @@ impl Reader {
                     for name in list(wanted) {
                         let path = format!("/api/v1/extensions/{0}/file/{0}.js", text(name));
                         assert!(String::from_utf8(self.exchange("GET", &path, "")).unwrap().contains("define("));
+                    }
+                }
+                "data_connections" => {
+                    let spaces = self.list("spaces?limit=100");
+                    for wanted in list(wanted) {
+                        let space = &find(&spaces, "name", &wanted["space"])["id"];
+                        let held = self.list(&format!("data-connections?spaceId={}", text(space)));
+                        let id = &find(&held, "qName", &wanted["name"])["qID"];
+                        let held = self.get(&format!("data-connections/{}?parseConnection=true", text(id)));
+                        assert_eq!(
+                            (&held["datasourceID"], &held["connectionProperties"]),
+                            (&wanted["source"], &wanted["properties"])
+                        );
                     }
                 }
                 "automations" => {

@@ -21,6 +21,7 @@ mod functions_apps;
 mod functions_automations;
 mod functions_brands;
 mod functions_collections;
+mod functions_data;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;

@@ -275,3 +275,30 @@ fn a_schedule_that_a_run_made_is_removed_and_one_it_changed_is_as_before() {
     let looked = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
     assert_eq!(looked["runs"][0]["output"]["all"], json!([["Kept", true]]), "{looked}");
 }
+
+#[test]
+fn a_data_connection_that_a_run_made_is_removed_and_one_it_changed_is_as_before() {
+    let folder = changed("");
+    let connect = |name: &str, host: &str| {
+        format!(
+            "tenants::get(customer).spaces.get(\"Staging\").data_connections.ensure(\"{name}\", #{{ datasourceID: \"postgres\",\n\
+                 connectionProperties: #{{ host: \"{host}\", password: secret(\"harbour-database\") }} }});\n"
+        )
+    };
+    folder.write("playbooks/first.rhai", &connect("Kept", "one"));
+    folder.write("playbooks/more.rhai", &[connect("Kept", "two"), connect("New", "one")].concat());
+    for playbook in ["first", "more"] {
+        let ended = folder.run(&format!("run playbooks/{playbook}.rhai --customer customers/harbour.yaml -q"));
+        assert_eq!(ended.code, Some(0), "{}", ended.error);
+    }
+    let run = run_of(&folder, "playbooks/more.rhai");
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    assert_eq!(done.code, Some(0), "{} {}", done.out, done.error);
+    let (kept, new) = ("data connection \"Kept\" in space \"Staging\"", "data connection \"New\" in space \"Staging\"");
+    assert_eq!(verdicts(&done.json()), of(&[("remove", new), ("restore", kept)]));
+    let look = "let held = tenants::get(customer).spaces.get(\"Staging\").data_connections;\n\
+         output(#{ host: held.get(\"Kept\").connectionProperties.host, gone: held.find(\"New\") == () });";
+    folder.write("playbooks/look.rhai", look);
+    let looked = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
+    assert_eq!(looked["runs"][0]["output"], json!({ "host": "one", "gone": true }), "{looked}");
+}

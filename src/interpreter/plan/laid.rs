@@ -26,7 +26,11 @@ fn name(item: &Value) -> Option<String> {
     let text = |field: &str| item[field].as_str();
     let seat = || Some(format!("{}:{}", text("type")?, text("subject")?));
     // An item of the index is known by what it is of: its own id the model cannot know before the service tells it.
-    ["resourceId", "id", "clientId", "arnFingerPrint"].into_iter().find_map(text).map(str::to_owned).or_else(seat)
+    ["resourceId", "id", "clientId", "arnFingerPrint", "qID"]
+        .into_iter()
+        .find_map(text)
+        .map(str::to_owned)
+        .or_else(seat)
 }
 
 fn find<'i>(items: &'i [Value], wanted: &str) -> Option<&'i Value> {
