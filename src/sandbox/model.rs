@@ -4,7 +4,7 @@
 //! the model since. A read that both states answer alike has nothing to do with what was asked; of one that they answer
 //! differently, the difference is what the requests made.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -38,6 +38,10 @@ pub struct Model {
     born: BTreeSet<String>,
     /// The documents that differ in the two states, or once did.
     touched: BTreeSet<(Scope, Arc<str>, Arc<str>)>,
+    /// Whose documents they are.
+    changed: BTreeSet<Scope>,
+    /// The ids of those that only the model has.
+    made: HashSet<Arc<str>>,
 }
 
 impl std::fmt::Debug for Model {
@@ -93,6 +97,8 @@ impl Model {
             users: BTreeMap::new(),
             born: BTreeSet::new(),
             touched: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            made: HashSet::new(),
         }
     }
 
@@ -118,7 +124,7 @@ impl Model {
     #[must_use]
     pub fn is_changed(&self, host: &str) -> bool {
         let scope = self.tenant(host).map(|tenant| Scope::tenant(text(&tenant, "id")));
-        self.touched.iter().any(|(held, ..)| *held == Scope::Organization || Some(held) == scope.as_ref())
+        self.changed.contains(&Scope::Organization) || scope.is_some_and(|scope| self.changed.contains(&scope))
     }
 
     fn tenant(&self, host: &str) -> Option<super::state::Document> {
@@ -184,8 +190,7 @@ impl Model {
         if let Some((after, _)) = outcome.changed {
             done.changed = self.now.diff(&after);
             self.now = after;
-            self.touched
-                .extend(done.changed.iter().map(|held| (held.scope.clone(), held.collection.clone(), held.id.clone())));
+            self.touch(&done.changed);
             self.note_births(&done.changed);
         } else if !done.response.status().is_success() && !self.is_born(&host_of(request)) {
             done.wanted = wanted(request, &outcome.looked);
@@ -193,12 +198,10 @@ impl Model {
         done
     }
 
-    /// The ids of the documents that the model made, which no real tenant knows.
+    /// Whether a word is the id of a document that the model made, which no real tenant knows.
     #[must_use]
-    pub fn made(&self) -> BTreeSet<Arc<str>> {
-        let unknown =
-            |(scope, collection, id): &&(Scope, Arc<str>, Arc<str>)| self.base.get(scope, collection, id).is_none();
-        self.touched.iter().filter(unknown).map(|(.., id)| id.clone()).collect()
+    pub fn has_made(&self, word: &str) -> bool {
+        self.made.contains(word)
     }
 
     /// What differs from what was shown of the real tenants.
@@ -215,8 +218,13 @@ impl Model {
     }
 
     fn touch(&mut self, changed: &[Difference]) {
-        let places = changed.iter().map(|held| (held.scope.clone(), held.collection.clone(), held.id.clone()));
-        self.touched.extend(places);
+        for Difference { scope, collection, id, .. } in changed {
+            if self.base.get(scope, collection, id).is_none() {
+                self.made.insert(id.clone());
+            }
+            self.changed.insert(scope.clone());
+            self.touched.insert((scope.clone(), collection.clone(), id.clone()));
+        }
     }
 
     fn note_births(&mut self, changed: &[Difference]) {

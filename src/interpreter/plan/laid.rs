@@ -1,5 +1,7 @@
 //! What a real tenant answered, with the changes of a model laid over it.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value};
 
 /// The real answer, changed where the model's two answers differ: `before` is what it answers without what was asked of it,
@@ -9,7 +11,8 @@ pub(super) fn over(real: &Value, before: &Value, after: &Value) -> Value {
         return real.clone();
     }
     match (real["data"].as_array(), before["data"].as_array(), after["data"].as_array()) {
-        (Some(real_items), Some(before_items), Some(after_items)) => {
+        (Some(real_items), before_items, Some(after_items)) => {
+            let before_items = before_items.map(Vec::as_slice).unwrap_or_default();
             let mut laid = real.clone();
             laid["data"] = Value::Array(items(real_items, before_items, after_items));
             laid
@@ -33,25 +36,25 @@ fn name(item: &Value) -> Option<String> {
         .or_else(seat)
 }
 
-fn find<'i>(items: &'i [Value], wanted: &str) -> Option<&'i Value> {
-    items.iter().find(|item| name(item).is_some_and(|name| name == wanted))
+fn by_name(items: &[Value]) -> HashMap<String, &Value> {
+    items.iter().filter_map(|item| Some((name(item)?, item))).collect()
 }
 
 fn items(real: &[Value], before: &[Value], after: &[Value]) -> Vec<Value> {
+    let (shown, known, now) = (by_name(real), by_name(before), by_name(after));
     let mut laid = Vec::new();
     for item in real {
         let Some(name) = name(item) else {
             laid.push(item.clone());
             continue;
         };
-        match (find(before, &name), find(after, &name)) {
+        match (known.get(&name), now.get(&name)) {
             (Some(_), None) => {}
             (Some(before), Some(after)) => laid.push(fields(item, before, after)),
             (None, _) => laid.push(item.clone()),
         }
     }
-    let is_new =
-        |item: &&Value| name(item).is_none_or(|name| find(before, &name).is_none() && find(real, &name).is_none());
+    let is_new = |item: &&Value| name(item).is_none_or(|name| !known.contains_key(&name) && !shown.contains_key(&name));
     laid.extend(after.iter().filter(is_new).cloned());
     laid
 }

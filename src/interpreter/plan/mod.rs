@@ -23,7 +23,7 @@ use crate::operation::secret::SecretStore;
 use crate::operation::{
     Body, Call, Digest, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response,
 };
-use crate::plan::{Symbol, Symbols, chosen, words};
+use crate::plan::{Symbol, Symbols, all_words, chosen, words};
 use crate::qlik::{Addresses, Client, Credentials, OauthClient, RetryPolicy, Settings};
 use crate::sandbox::{Difference, Model, View, Wanted};
 use crate::store::Vault;
@@ -227,14 +227,14 @@ impl Overlay {
 
     /// Whether a request is about something that only the model has.
     fn names_made(&self, request: &Request) -> bool {
-        let made = self.shared.model().made();
-        let named = |text: &str| made.iter().any(|id| text.contains(&**id));
-        named(&request.path) || request.query.iter().any(|(_, value)| named(value)) || {
-            match &request.body {
-                Body::Json(body) => named(&body.to_string()),
-                _ => false,
-            }
-        }
+        let mut said = HashSet::new();
+        let body = match &request.body {
+            Body::Json(body) => body.clone(),
+            _ => Value::Null,
+        };
+        all_words(&json!([request.path, request.query, body]), &mut said);
+        let model = self.shared.model();
+        said.iter().any(|word| model.has_made(word))
     }
 
     /// Answers a read, with what the target itself said when it was asked.
@@ -275,6 +275,11 @@ impl Overlay {
                 let json = laid::over(real.json(), before.json(), after.json());
                 let payload = if real.json().is_null() { real.payload.clone() } else { Payload::Json(json) };
                 (Ok(Response { payload, ..real.clone() }), Some(real))
+            }
+            // What it is in was made.
+            (Ok(real), Err(_), Ok(after)) => {
+                let json = laid::over(real.json(), &Value::Null, after.json());
+                (Ok(Response { payload: Payload::Json(json), ..real.clone() }), Some(real))
             }
             // It was removed, or made.
             (Ok(real), Ok(_), Err(gone)) => (Err(gone), Some(real)),
