@@ -23,13 +23,13 @@ static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
 
 const ROUNDS: usize = 5;
 
-const PLAYBOOK: &str = r#"
+const PLAYBOOK: &str = r"
 let tenant = tenants::ensure(customer);
 tenant.groups.list();
 for number in 0..customer.groups {
     tenant.groups.ensure(`group ${number}`, #{ assignedRoles: customer.roles });
 }
-"#;
+";
 
 fn host(vault: &Vault) -> Host {
     let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T08:00:00Z".parse().unwrap()));
