@@ -80,23 +80,9 @@ pub(crate) struct ApplyArguments {
 }
 
 #[derive(Args, Debug)]
-#[command(group(ArgGroup::new("who").required(true).multiple(true)))]
 pub(crate) struct PlanArguments {
-    /// The playbook: a .rhai file of the project
-    #[arg(value_name = "PLAYBOOK")]
-    pub(crate) playbook: PathBuf,
-    /// A customer's file: YAML, JSON or TOML. May be given several times
-    #[arg(long, value_name = "FILE", group = "who")]
-    pub(crate) customer: Vec<PathBuf>,
-    /// Many customers: a folder of such files, or a CSV file with one in each row
-    #[arg(long, value_name = "DIR|CSV", group = "who")]
-    pub(crate) customers: Vec<PathBuf>,
-    /// Plan the verification of logins even when no identity provider changes
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// Plan for an empty registry although the organization's tenants cannot be listed
-    #[arg(long)]
-    pub(crate) new_registry: bool,
+    #[command(flatten)]
+    pub(crate) what: What,
     /// Save the plan, to be applied; several go into a folder of this name
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -105,9 +91,10 @@ pub(crate) struct PlanArguments {
     pub(crate) parallel: Option<u16>,
 }
 
+/// Which playbook for which customers.
 #[derive(Args, Debug)]
 #[command(group(ArgGroup::new("who").required(true).multiple(true)))]
-pub(crate) struct RunArguments {
+pub(crate) struct What {
     /// The playbook: a .rhai file of the project
     #[arg(value_name = "PLAYBOOK")]
     pub(crate) playbook: PathBuf,
@@ -123,6 +110,19 @@ pub(crate) struct RunArguments {
     /// Create tenants although the registry is empty and the organization's tenants cannot be listed
     #[arg(long)]
     pub(crate) new_registry: bool,
+}
+
+impl What {
+    /// The files and folders of the customers.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &std::path::Path> {
+        self.customer.iter().chain(&self.customers).map(PathBuf::as_path)
+    }
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    pub(crate) what: What,
     /// Go on with the last runs that did not come to their end; begin the others
     #[arg(long, conflicts_with = "fresh")]
     pub(crate) resume: bool,

@@ -13,7 +13,7 @@ use super::console::Console;
 use super::exit::Exit;
 use super::interrupt::Interrupts;
 use super::project::{self, Stopped};
-use crate::report::{Trouble, plan_text};
+use crate::report::{Trouble, count, plan_text};
 
 /// The version of the JSON document: raised when a reader must change.
 const VERSION: u32 = 1;
@@ -30,7 +30,7 @@ pub(crate) async fn plan(console: &Arc<Console>, common: &Common, arguments: &Pl
         }
     };
     if let Some(out) = &arguments.out
-        && let Err(trouble) = save(&plans, out)
+        && let Err(trouble) = save(console, &plans, out)
     {
         console.trouble(&trouble);
         return Exit::Configuration;
@@ -45,7 +45,7 @@ pub(crate) async fn plan(console: &Arc<Console>, common: &Common, arguments: &Pl
 }
 
 /// Keeps the plans to be applied: one in the file, several in a folder, each by its customer's code.
-fn save(plans: &[Plan], out: &Path) -> Result<(), Trouble> {
+fn save(console: &Console, plans: &[Plan], out: &Path) -> Result<(), Trouble> {
     let unusable = |error: &PlanFileError| Trouble::new(error.to_string());
     let folder = plans.len() > 1;
     if folder {
@@ -53,9 +53,15 @@ fn save(plans: &[Plan], out: &Path) -> Result<(), Trouble> {
         std::fs::create_dir_all(out).map_err(failed)?;
     }
     for plan in plans {
-        // What would fail cannot be applied; its error is shown.
-        let Some(saved) = plan.saved() else { continue };
         let path = if folder { out.join(format!("{}.plan.json", plan.customer)) } else { out.to_owned() };
+        let Some(saved) = plan.saved() else {
+            // An older one of this name must not be taken for it.
+            let removed = std::fs::remove_file(&path);
+            let left = removed.is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound);
+            let more = if left { ", and the older one there could not be removed" } else { "" };
+            console.told(&format!("note: the plan for `{}` fails, so it was not saved{more}", plan.customer));
+            continue;
+        };
         saved.save(&path).map_err(|error| unusable(&error))?;
     }
     Ok(())
@@ -72,18 +78,19 @@ fn exit(plans: &[Plan]) -> Exit {
 }
 
 async fn make(console: &Console, common: &Common, arguments: &PlanArguments) -> Result<Vec<Plan>, Stopped> {
-    let (host, target) = project::host(common, |builder| builder.new_registry(arguments.new_registry))?;
-    let paths = arguments.customer.iter().chain(&arguments.customers).map(std::path::PathBuf::as_path);
-    let (playbook, customers) = project::read(&host, &arguments.playbook, paths)?;
+    let (host, target) = project::host(common, |builder| builder.new_registry(arguments.what.new_registry))?;
+    let (playbook, customers) = project::read(&host, &arguments.what)?;
     console.progress(format!("opening {target}"));
     if let Err(error) = host.open_target(&target).await {
         console.end_progress();
         let exit = Exit::of(&error.failure);
         return Err((vec![Trouble::from(&error.failure).note("target", target)], exit));
     }
-    console.progress(format!("planning for {} customers", customers.len()));
-    let planning: Vec<_> =
-        customers.iter().map(|customer| host.plan(&playbook, customer, &target).verify(arguments.verify)).collect();
+    console.progress(format!("planning for {}", count(customers.len() as u64, "customer")));
+    let planning: Vec<_> = customers
+        .iter()
+        .map(|customer| host.plan(&playbook, customer, &target).verify(arguments.what.verify))
+        .collect();
     let cancels: Vec<Cancel> = planning.iter().map(tenantry::Planning::canceller).collect();
     let parallel = arguments.parallel.map_or(super::run::PARALLEL, usize::from);
     let making = stream::iter(planning).map(std::future::IntoFuture::into_future).buffered(parallel).collect();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tenantry::{Customer, Host, HostBuilder, InputError, Playbook, Project};
 
-use super::arguments::Common;
+use super::arguments::{Common, What};
 use super::console::Console;
 use super::environment::ProcessEnvironment;
 use super::exit::Exit;
@@ -48,15 +48,12 @@ pub(crate) fn host(common: &Common, set: impl FnOnce(HostBuilder) -> HostBuilder
 }
 
 /// The playbook and its customers, each as the playbook gets it. Every problem is told, and nothing is sent before.
-pub(crate) fn read<'p>(
-    host: &Host,
-    playbook: &Path,
-    customers: impl Iterator<Item = &'p Path>,
-) -> Result<(Playbook, Vec<Customer>), Stopped> {
+pub(crate) fn read(host: &Host, what: &What) -> Result<(Playbook, Vec<Customer>), Stopped> {
     let mut troubles = Vec::new();
-    let playbook =
-        host.playbook(self::playbook(host.project(), playbook)).map_err(|error| troubles.push(Trouble::from(&error)));
-    let customers = Customer::load_all(customers).unwrap_or_else(|error| {
+    let playbook = host
+        .playbook(self::playbook(host.project(), &what.playbook))
+        .map_err(|error| troubles.push(Trouble::from(&error)));
+    let customers = Customer::load_all(what.paths()).unwrap_or_else(|error| {
         troubles.extend(error.problems().iter().map(Trouble::from));
         Vec::new()
     });

@@ -42,9 +42,8 @@ struct Prepared {
 
 /// Reads and checks everything before anything is sent, and tells every problem there is.
 async fn prepare(console: &Console, common: &Common, arguments: &RunArguments) -> Result<Prepared, Stopped> {
-    let (host, target) = project::host(common, |builder| builder.new_registry(arguments.new_registry))?;
-    let paths = arguments.customer.iter().chain(&arguments.customers).map(std::path::PathBuf::as_path);
-    let (playbook, admitted) = project::read(&host, &arguments.playbook, paths)?;
+    let (host, target) = project::host(common, |builder| builder.new_registry(arguments.what.new_registry))?;
+    let (playbook, admitted) = project::read(&host, &arguments.what)?;
     let events = match &arguments.events {
         None => None,
         Some(path) => Some(Events::open(path).map_err(|trouble| (vec![trouble], Exit::Configuration))?),
@@ -95,7 +94,7 @@ impl Choice<'_> {
                 Some(record) if resume => self.resumed(customer, record)?,
                 _ => {
                     last.iter().filter(|record| unfinished.contains(record)).for_each(|record| self.leave(record));
-                    self.host.run(self.playbook, customer, self.target).verify(self.arguments.verify)
+                    self.host.run(self.playbook, customer, self.target).verify(self.arguments.what.verify)
                 }
             };
             runs.push(self.arguments.pace.of(run));

@@ -9,6 +9,7 @@ mod lane;
 mod open_log;
 mod past;
 mod plan;
+mod planned;
 mod record;
 mod recorded_run;
 mod replay;
@@ -22,7 +23,8 @@ mod work;
 
 pub use builder::{BuildError, HostBuilder};
 pub use connection::{Listing, Verdict};
-pub use plan::{Plan, PlannedChange, PlannedRequest, Planning};
+pub use plan::Planning;
+pub use planned::{Plan, PlannedChange, PlannedRequest};
 pub use record::{RecordedTenant, Whose};
 pub use replay::{Difference, Replayed};
 pub use report::{RunReport, RunStatus, TenantSummary};

@@ -6,169 +6,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use futures_util::stream::Stream;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
-use super::drive::{Driven, Listener, Performer, drive, is_to_end};
+use super::drive::{Driven, Ending, Listener, Performer, drive, is_to_end};
+use super::planned::{Material, Plan, changes, least_seconds};
 use super::report::RunStatus;
 use super::run::{Cancel, CancelOnDrop, run_id};
 use super::teller::{Teller, listen};
 use super::{Host, Playbook};
 use crate::contract::{Tier, contract};
-use crate::event::{Change, Event, FieldChange, Step};
-use crate::interpreter::{Enrolment, Interpreter, Locals, Overlay, Permitted, Planned, Registered, Seen, Sourced};
-use crate::operation::{CallKey, Effect, Failure, Host as Place, Key, Operation, Outcome, Site};
-use crate::plan::{Allowed, FORMAT, Reading, SavedPlan};
+use crate::event::{Event, Step};
+use crate::interpreter::{Enrolment, Interpreter, Locals, Overlay, Permitted, Registered, Sourced};
+use crate::operation::{Failure, Key, Operation, Outcome};
 use crate::playbook::{Diagnostic, Runtime, Session, Start, Told};
 use crate::project::Customer;
-use crate::sandbox::{Difference, Scope};
 use crate::store::{State, content_digest};
 use crate::surroundings::{AheadClock, Clock, Random};
-
-/// What a playbook would do for a customer.
-#[derive(Clone, Debug, Serialize)]
-pub struct Plan {
-    /// The playbook.
-    pub playbook: String,
-    /// The customer's code.
-    pub customer: String,
-    /// The target it was planned against.
-    pub target: String,
-    /// Whether the playbook would come to its end.
-    pub status: RunStatus,
-    /// What would change, in the order of the program.
-    pub changes: Vec<PlannedChange>,
-    /// What the playbook would put out; ids and times in it are those of the plan.
-    pub output: Map<String, Value>,
-    /// Requests to read that were made, by rate limit.
-    pub reads: BTreeMap<Tier, u32>,
-    /// Requests to write that a run would make, by rate limit.
-    pub writes: BTreeMap<Tier, u32>,
-    /// The least time that the rate limits allow a run to take, in seconds.
-    pub least_seconds: u64,
-    /// Why it would fail.
-    pub error: Option<Diagnostic>,
-    /// What it takes to apply it.
-    #[serde(skip)]
-    pub(super) material: Option<Box<Material>>,
-}
-
-/// What a plan is applied by.
-#[derive(Clone, Debug)]
-pub(super) struct Material {
-    scope: String,
-    inputs: Value,
-    verify: bool,
-    made: String,
-    files: BTreeMap<String, String>,
-    planned: Vec<Planned>,
-    seen: Seen,
-    changes: Vec<Difference>,
-}
-
-/// One thing that would change.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlannedChange {
-    /// What would happen to it.
-    pub change: Change,
-    /// The thing: `space "Staging"`.
-    pub subject: String,
-    /// Field by field, as far as it is known. Secrets appear as `***`.
-    pub fields: Vec<FieldChange>,
-    /// Where in the playbook.
-    pub site: Option<Site>,
-    /// The requests it takes.
-    pub requests: Vec<PlannedRequest>,
-}
-
-/// One request that would be made.
-#[derive(Clone, Debug, Serialize)]
-pub struct PlannedRequest {
-    /// Its key in the run.
-    pub key: String,
-    /// The operation.
-    pub operation: String,
-    /// What it does.
-    pub effect: Effect,
-    /// The host it goes to.
-    pub host: String,
-    /// The method.
-    pub method: String,
-    /// The path; ids of things that are planned too are those of the plan.
-    pub path: String,
-    /// Whether its outcome is assumed from the contract, because nothing is known of what it does.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub assumed: bool,
-}
-
-impl Plan {
-    /// Whether a run would change anything.
-    #[must_use]
-    pub fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
-    }
-
-    /// What a run would change in what the target has, document by document, as the model of it has them.
-    #[must_use]
-    pub fn modelled(&self) -> &[Difference] {
-        self.material.as_ref().map_or(&[], |material| &material.changes)
-    }
-
-    /// The plan in the form in which it is kept and applied. None when the playbook would not come to its end.
-    #[must_use]
-    pub fn saved(&self) -> Option<SavedPlan> {
-        let material = self.material.as_ref().filter(|_| self.error.is_none())?;
-        let mut writes: Vec<Allowed> = material
-            .planned
-            .iter()
-            .map(|write| Allowed {
-                key: write.key.clone(),
-                effect: write.operation.effect,
-                subject: write.operation.subject.clone(),
-                site: write.operation.site.clone(),
-                request: write.canonical.clone(),
-            })
-            .collect();
-        let order = |one: &Key, other: &Key| one.call_key().cmp(&other.call_key());
-        writes.sort_by(|one, other| order(&one.key, &other.key));
-        let mut symbols = material.seen.symbols.clone();
-        symbols.sort_by(|one, other| order(&one.key, &other.key).then_with(|| one.pointer.cmp(&other.pointer)));
-        let mut reads: Vec<Reading> = material
-            .seen
-            .reads
-            .iter()
-            .map(|(key, subject, digest)| Reading {
-                key: key.clone(),
-                subject: subject.clone(),
-                digest: digest.clone(),
-            })
-            .collect();
-        reads.sort_by(|one, other| order(&one.key, &other.key));
-        let plan = SavedPlan {
-            format: FORMAT,
-            release: env!("CARGO_PKG_VERSION").to_owned(),
-            made: material.made.clone(),
-            playbook: self.playbook.clone(),
-            target: self.target.clone(),
-            scope: material.scope.clone(),
-            customer: self.customer.clone(),
-            inputs: material.inputs.clone(),
-            verify: material.verify,
-            contract: crate::contract::digest(),
-            files: material.files.clone(),
-            writes,
-            symbols,
-            reads,
-            // A plan is data of our own and always has a form.
-            shown: serde_json::to_value(self).unwrap_or_default(),
-            digest: String::new(),
-        };
-        Some(plan.sealed())
-    }
-}
 
 /// A plan to be made: await it. Dropping it cancels it.
 #[must_use = "a plan is not made until it is awaited"]
@@ -179,7 +35,7 @@ pub struct Planning {
     target: String,
     verify: bool,
     listeners: Vec<mpsc::UnboundedSender<Event>>,
-    ending: watch::Sender<Option<super::drive::Ending>>,
+    ending: watch::Sender<Option<Ending>>,
 }
 
 impl Host {
@@ -228,7 +84,7 @@ impl Planning {
         made.unwrap_or_else(|diagnostic| work.failed(diagnostic))
     }
 
-    fn prepare(self) -> (Work, watch::Sender<Option<super::drive::Ending>>) {
+    fn prepare(self) -> (Work, watch::Sender<Option<Ending>>) {
         let teller = Teller {
             run: run_id(&self.host.0),
             customer: self.customer.code().to_owned(),
@@ -264,7 +120,7 @@ impl std::future::IntoFuture for Planning {
 }
 
 /// Opens here, on the host's I/O runtime, and drives on a lane.
-async fn on_a_lane(work: Arc<Work>, io: Handle, ending: watch::Sender<Option<super::drive::Ending>>) -> Plan {
+async fn on_a_lane(work: Arc<Work>, io: Handle, ending: watch::Sender<Option<Ending>>) -> Plan {
     let opened = match work.open(ending.subscribe()).await {
         Ok(opened) => Arc::new(opened),
         Err(diagnostic) => return work.failed(diagnostic),
@@ -299,7 +155,7 @@ struct Opened {
     performs: Arc<dyn Interpreter>,
 }
 
-/// What came of the script, with the writes that no model knows of.
+/// What came of the script: what it told, and the files it used.
 struct Made {
     driven: Driven,
     told: Vec<Step>,
@@ -307,12 +163,12 @@ struct Made {
 }
 
 impl Work {
-    async fn open(&self, mut ending: watch::Receiver<Option<super::drive::Ending>>) -> Result<Opened, Diagnostic> {
+    async fn open(&self, mut ending: watch::Receiver<Option<Ending>>) -> Result<Opened, Diagnostic> {
         self.teller.started();
         tokio::select! {
             biased;
             () = is_to_end(&mut ending) => {
-                let reason = ending.borrow().unwrap_or(super::drive::Ending::Cancelled);
+                let reason = ending.borrow().unwrap_or(Ending::Cancelled);
                 Err(Diagnostic::of_stop(&reason.into()))
             }
             opened = self.lay() => opened.map_err(|failure| Diagnostic::of_failure(&failure)),
@@ -382,7 +238,7 @@ impl Work {
         runtime: &Runtime,
         opened: &Opened,
         performer: Performer,
-        ending: &watch::Sender<Option<super::drive::Ending>>,
+        ending: &watch::Sender<Option<Ending>>,
     ) -> Made {
         let heard = Rc::new(RefCell::new(Heard::default()));
         if let Some((path, content)) = self.playbook.schema_file() {
@@ -496,131 +352,4 @@ impl Listener for Audience {
         self.teller.answered(key, operation, outcome, false);
         false
     }
-}
-
-/// What the script told, with the requests that each takes; and the requests that nobody told of.
-fn changes(told: Vec<Step>, planned: Vec<Planned>) -> Vec<PlannedChange> {
-    let mut by_call: BTreeMap<CallKey, Vec<Planned>> = BTreeMap::new();
-    for write in planned {
-        by_call.entry(write.key.call_key()).or_default().push(write);
-    }
-    let mut changes: Vec<(Option<CallKey>, PlannedChange)> = Vec::new();
-    for step in told.into_iter().filter(|step| step.change.is_write()) {
-        let writes = step.call.as_ref().and_then(|call| by_call.remove(call)).unwrap_or_default();
-        let fields = if step.fields.is_empty() { seen(&writes) } else { step.fields.iter().map(shown).collect() };
-        let change = PlannedChange {
-            change: step.change,
-            subject: step.subject,
-            fields,
-            site: step.site,
-            requests: writes.iter().map(PlannedRequest::of).collect(),
-        };
-        changes.push((step.call, change));
-    }
-    for (call, writes) in by_call {
-        let Some(first) = writes.first() else { continue };
-        let change = match first.operation.effect {
-            Effect::Create => Change::Created,
-            Effect::Delete => Change::Deleted,
-            Effect::Act => Change::Acted,
-            Effect::Update | Effect::Read | Effect::Probe => Change::Updated,
-        };
-        let change = PlannedChange {
-            change,
-            subject: first.operation.subject.clone(),
-            fields: seen(&writes),
-            site: first.operation.site.clone(),
-            requests: writes.iter().map(PlannedRequest::of).collect(),
-        };
-        changes.push((Some(call), change));
-    }
-    changes.sort_by(|one, other| one.0.cmp(&other.0));
-    changes.into_iter().map(|(_, change)| change).collect()
-}
-
-impl PlannedRequest {
-    fn of(planned: &Planned) -> Self {
-        let request = planned.operation.request();
-        Self {
-            key: planned.key.to_string(),
-            operation: planned.operation.id.clone(),
-            effect: planned.operation.effect,
-            host: request.map(|request| request.host.name()).unwrap_or_default(),
-            method: request.map(|request| request.method.to_string()).unwrap_or_default(),
-            path: request.map(|request| request.path.clone()).unwrap_or_default(),
-            assumed: planned.assumed,
-        }
-    }
-}
-
-/// The fields of a document that change in what a tenant has, where the script did not tell.
-fn seen(writes: &[Planned]) -> Vec<FieldChange> {
-    /// What every change changes.
-    const NOISE: [&str; 8] = [
-        "updatedAt",
-        "lastUpdated",
-        "lastUpdatedAt",
-        "modifiedDate",
-        "updatedBy",
-        "statusLastUpdatedAt",
-        "links",
-        "etag",
-    ];
-    let mut fields = Vec::new();
-    for difference in writes.iter().flat_map(|write| &write.changed) {
-        let Difference { scope: Scope::Tenant(_), before: Some(before), after: Some(after), .. } = difference else {
-            continue;
-        };
-        let names = before.as_object().into_iter().flatten().chain(after.as_object().into_iter().flatten());
-        for (name, _) in names {
-            let known = fields.iter().any(|field: &FieldChange| field.field == *name);
-            if before[name] != after[name] && !known && !NOISE.contains(&name.as_str()) && !name.starts_with('$') {
-                let field =
-                    FieldChange { field: name.clone(), before: before[name].clone(), after: after[name].clone() };
-                fields.push(shown(&field));
-            }
-        }
-    }
-    fields
-}
-
-/// A change as it may be shown: with `***` for secrets.
-fn shown(field: &FieldChange) -> FieldChange {
-    FieldChange { field: field.field.clone(), before: masked(&field.before), after: masked(&field.after) }
-}
-
-fn masked(value: &Value) -> Value {
-    match value {
-        reference if crate::operation::secret::name(reference).is_some() => Value::from("***"),
-        Value::String(text) if text.starts_with("secret:") => Value::from("***"),
-        Value::Array(items) => items.iter().map(masked).collect(),
-        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), masked(item))).collect(),
-        plain => plain.clone(),
-    }
-}
-
-/// The least time in which the rate limits allow these writes: a tier gives its figure a minute, measured over five, and an
-/// operation with a limit of its own gives that a minute.
-fn least_seconds(planned: &[Planned]) -> u64 {
-    let mut counts: BTreeMap<(String, &'static str), (u64, u64, u64)> = BTreeMap::new();
-    for write in planned {
-        let (Some(published), Some(request)) = (contract().operation(&write.operation.id), write.operation.request())
-        else {
-            continue;
-        };
-        let host = match &request.host {
-            Place::Tenant(host) => host.clone(),
-            other => other.name(),
-        };
-        let minute = u64::from(published.per_minute);
-        let (lane, budget, window) = match published.tier {
-            Tier::Tier1 => ("tier1", minute * 5, 300),
-            Tier::Tier2 => ("tier2", minute * 5, 300),
-            Tier::Special => (published.id, minute, 60),
-        };
-        counts.entry((host, lane)).or_insert((0, budget, window)).0 += 1;
-    }
-    // A window's budget goes out at once; each further one waits for the window before it to pass.
-    let windows = |(count, budget, window): &(u64, u64, u64)| count.saturating_sub(1) / (*budget).max(1) * window;
-    counts.values().map(windows).max().unwrap_or(0)
 }

@@ -18,7 +18,7 @@ use super::run::Timeouts;
 use super::teller::{Scribe, Teller};
 use super::{Host, Playbook};
 use crate::interpreter::{Applied, Interpreter, Journaled, Journaling, Permitted, Sourced};
-use crate::operation::{Failure, Site};
+use crate::operation::{Failure, Key, Outcome, Site};
 use crate::playbook::{Diagnostic, RecordedLine, Runtime, Session, Start};
 use crate::project::Customer;
 use crate::store::{Entry, JournalError, Lease, Logged, Opening, RunKind, RunLog};
@@ -176,6 +176,12 @@ impl Work {
             return pass(Arc::new(Permitted::new(recorder, permits))).await;
         };
         let applied = Arc::new(Applied::new(recorder, plan, *unchanged));
+        if self.resume.is_some() {
+            match self.entries().await {
+                Ok(entries) => answers(entries).for_each(|(key, outcome)| applied.recall(&key, &outcome)),
+                Err(error) => return Driven::refused(Diagnostic::of_failure(&error.into())),
+            }
+        }
         let mut driven = pass(Arc::new(Permitted::new(Arc::clone(&applied), permits))).await;
         let left = applied.left();
         if driven.output.is_ok() && !left.is_empty() {
@@ -289,6 +295,15 @@ impl Work {
         self.teller.finished(&report);
         report
     }
+}
+
+/// What a run was answered so far, by what is on record or was found out since.
+fn answers(entries: Vec<Logged>) -> impl Iterator<Item = (Key, Outcome)> {
+    entries.into_iter().filter_map(|logged| match logged.entry {
+        Entry::Outcome { key, outcome, .. } => Some((key, outcome.into())),
+        Entry::Settled { key, performed, .. } => Some((key, performed?.into())),
+        _ => None,
+    })
 }
 
 /// Why a run ends that has not come to its script.

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt as _;
@@ -15,7 +15,7 @@ use crate::plan::{Allowed, SavedPlan, Symbol, Symbols};
 /// sent.
 pub struct Applied<I> {
     inner: I,
-    allowed: HashMap<Key, Allowed>,
+    allowed: BTreeMap<Key, Allowed>,
     /// Where the values stand that the plan has names for.
     symbols: Vec<Symbol>,
     /// What reads must answer, when nothing may have changed.
@@ -28,7 +28,9 @@ struct State {
     symbols: Symbols,
     done: BTreeSet<Key>,
     /// Keys of writes that the plan has under another one.
-    instead: HashMap<Key, Key>,
+    instead: BTreeMap<Key, Key>,
+    /// Writes that an earlier process of the run made, and checked.
+    recalled: BTreeSet<Key>,
 }
 
 impl<I: Interpreter> Applied<I> {
@@ -49,6 +51,18 @@ impl<I: Interpreter> Applied<I> {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note of what an earlier process of the run was answered: a call that starts again finds what it did by a look,
+    /// and does not ask for it any more.
+    pub fn recall(&self, key: &Key, outcome: &Outcome) {
+        if outcome.is_ok() {
+            let mut state = self.state();
+            state.done.insert(key.clone());
+            state.recalled.insert(key.clone());
+            drop(state);
+            self.bind(key, outcome);
+        }
     }
 
     /// The planned writes that were not asked for.
@@ -166,7 +180,8 @@ fn first_difference(planned: &Value, asked: &Value) -> String {
 impl<I: Interpreter> Interpreter for Applied<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         async move {
-            if operation.effect.is_write() && operation.request().is_some() {
+            let recalled = self.state().recalled.contains(key);
+            if operation.effect.is_write() && operation.request().is_some() && !recalled {
                 self.check(key, operation)?;
             }
             let outcome = self.inner.perform(key, operation).await;

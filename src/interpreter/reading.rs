@@ -1,10 +1,11 @@
 //! Reads that an interpreter makes on its own account.
 
+use futures_util::future::BoxFuture;
 use serde_json::Value;
 
 use super::Interpreter;
 use crate::contract::{ParameterPlace, Published};
-use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
+use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response};
 
 /// More pages than this is a list that never ends.
 const MAX_PAGES: usize = 10_000;
@@ -45,22 +46,54 @@ pub(crate) async fn all_items<I: Interpreter + ?Sized>(
         let most = list.paging.and_then(|paging| paging.max_limit).unwrap_or(100).min(100);
         request.query.push(("limit".to_owned(), most.to_string()));
     }
-    let mut found = Vec::new();
+    let ask = |number, page: Operation| -> BoxFuture<'_, Outcome> {
+        Box::pin(async move { interpreter.perform(&key_of(key, list, number), &page).await })
+    };
+    let answer = whole(&page, ask).await?;
+    let items = answer.json()["data"].as_array().or_else(|| answer.json().as_array());
+    items.cloned().ok_or_else(|| unexpected(format!("the answer to `{}` holds no list", list.id)))
+}
+
+/// The answer to an operation with all its pages in one, when it is a list. `ask` is given the number of each page.
+pub(super) async fn whole<'a>(first: &Operation, ask: impl Fn(usize, Operation) -> BoxFuture<'a, Outcome>) -> Outcome {
+    let mut page = first.clone();
+    let mut whole: Option<Response> = None;
     for number in 0..MAX_PAGES {
-        let answer = interpreter.perform(&key_of(key, list, number), &page).await?;
-        let Some(items) = answer.json()["data"].as_array().or_else(|| answer.json().as_array()) else {
-            return Err(unexpected(format!("the answer to `{}` holds no list", list.id)));
+        let answer = ask(number, page.clone()).await?;
+        let link = answer.json()["links"]["next"]["href"].as_str().filter(|link| !link.is_empty()).map(str::to_owned);
+        let whole = match &mut whole {
+            None => whole.insert(answer),
+            Some(whole) => {
+                let (held, more) = (items(whole), answer.json()["data"].as_array());
+                if let (Some(held), Some(more)) = (held, more) {
+                    held.extend(more.iter().cloned());
+                }
+                whole
+            }
         };
-        found.extend(items.iter().cloned());
-        let link = answer.json()["links"]["next"]["href"].as_str().filter(|link| !link.is_empty());
         let Call::Request(request) = &mut page.call else { break };
         match link {
-            None => return Ok(found),
-            Some(link) if Some(link) == request.next.as_deref() => break,
-            Some(link) => request.next = Some(link.to_owned()),
+            Some(link) if Some(&link) == request.next.as_ref() => break,
+            Some(link) => request.next = Some(link),
+            None => {
+                if let Payload::Json(held) = &mut whole.payload
+                    && let Some(links) = held.get_mut("links").and_then(Value::as_object_mut)
+                {
+                    links.shift_remove("next");
+                }
+                return Ok(whole.clone());
+            }
         }
     }
-    Err(unexpected(format!("`{}` does not answer with a list that ends", list.id)))
+    Err(unexpected(format!("`{}` does not answer with a list that ends", first.id)))
+}
+
+/// The items of an answer that is a page of a list.
+fn items(answer: &mut Response) -> Option<&mut Vec<Value>> {
+    match &mut answer.payload {
+        Payload::Json(held) => held.get_mut("data")?.as_array_mut(),
+        Payload::Empty | Payload::Bytes(_) => None,
+    }
 }
 
 fn unexpected(title: String) -> Failure {

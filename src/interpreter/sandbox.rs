@@ -32,21 +32,44 @@ impl Embedded {
         let secret = format!("sandbox/{}/client-secret", sandbox.organization());
         secrets.keep(&secret, SecretString::from(given.client_secret));
         let client = OauthClient { id: given.client_id, secret };
-        let regions: BTreeMap<String, OauthClient> =
-            REGIONS.into_iter().map(|region| (region.to_owned(), client.clone())).collect();
-        Self(Client::new(
-            InProcess(sandbox),
-            Settings {
-                addresses: Addresses::Direct,
-                credentials: Credentials::Organization { regions, console: Some(client) },
-                secrets,
-                limits: false,
-                retry: RetryPolicy::default(),
-                clock,
-                random,
-            },
-        ))
+        Self(Client::new(InProcess(sandbox), in_process(client, secrets, clock, random)))
     }
+}
+
+/// The settings of a client whose road ends in this process: one client everywhere, real names, no limits.
+pub(super) fn in_process(
+    client: OauthClient,
+    secrets: Arc<dyn SecretStore>,
+    clock: Arc<dyn Clock>,
+    random: Random,
+) -> Settings {
+    let regions: BTreeMap<String, OauthClient> =
+        REGIONS.into_iter().map(|region| (region.to_owned(), client.clone())).collect();
+    Settings {
+        addresses: Addresses::Direct,
+        credentials: Credentials::Organization { regions, console: Some(client) },
+        secrets,
+        limits: false,
+        retry: RetryPolicy::default(),
+        clock,
+        random,
+    }
+}
+
+/// The request as a sandbox takes it.
+pub(super) fn as_http(outgoing: Outgoing, body: Bytes) -> Result<http::Request<Bytes>, TransportError> {
+    let mut request = http::Request::builder()
+        .method(outgoing.method)
+        .uri(outgoing.url.as_str())
+        .extension(Base(outgoing.base.as_str().trim_end_matches('/').to_owned()))
+        .body(body)
+        .map_err(|error| broken(error.to_string(), false))?;
+    *request.headers_mut() = outgoing.headers;
+    Ok(request)
+}
+
+fn broken(message: String, sent: bool) -> TransportError {
+    TransportError { kind: TransportErrorKind::Broken, sent, status: None, message }
 }
 
 impl Interpreter for Embedded {
@@ -74,17 +97,8 @@ impl InProcess {
         outgoing: Outgoing,
         body: Bytes,
     ) -> Result<(http::StatusCode, http::HeaderMap, Bytes), TransportError> {
-        let failed =
-            |message: String, sent| TransportError { kind: TransportErrorKind::Broken, sent, status: None, message };
-        let mut request = http::Request::builder()
-            .method(outgoing.method)
-            .uri(outgoing.url.as_str())
-            .extension(Base(outgoing.base.as_str().trim_end_matches('/').to_owned()))
-            .body(body)
-            .map_err(|error| failed(error.to_string(), false))?;
-        *request.headers_mut() = outgoing.headers;
-        let response = self.0.exchange(request).await;
-        let response = response.ok_or_else(|| failed("the connection was lost".to_owned(), true))?;
+        let response = self.0.exchange(as_http(outgoing, body)?).await;
+        let response = response.ok_or_else(|| broken("the connection was lost".to_owned(), true))?;
         let (head, body) = response.into_parts();
         let told = head.headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if told.is_some_and(|told: usize| body.len() < told) {

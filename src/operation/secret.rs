@@ -35,6 +35,17 @@ pub fn holds_key(value: &Value) -> bool {
     }
 }
 
+/// A copy of `value` as it may be shown: with `***` in place of every reference.
+#[must_use]
+pub fn masked(value: &Value) -> Value {
+    match value {
+        reference if name(reference).is_some() => json!("***"),
+        Value::Array(items) => items.iter().map(masked).collect(),
+        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), masked(item))).collect(),
+        plain => plain.clone(),
+    }
+}
+
 /// A copy of `value` in which every reference is replaced by what `resolve` says; the first error ends it.
 ///
 /// # Errors

@@ -4,4 +4,4 @@ mod saved;
 mod symbols;
 
 pub use saved::{Allowed, FORMAT, PlanFileError, Reading, SavedPlan};
-pub use symbols::{Symbol, Symbols, all_words, chosen, words};
+pub use symbols::{Symbol, Symbols, chosen, words};

@@ -159,21 +159,16 @@ pub fn chosen(key: &Key, answer: &Value) -> Vec<(Symbol, String)> {
     found
 }
 
-/// Every word of a document's texts that could be an id.
-pub fn all_words<S: BuildHasher>(document: &Value, found: &mut HashSet<String, S>) {
-    match document {
-        Value::String(text) => found.extend(text.split(|sign| !is_of_word(sign)).map(str::to_owned)),
-        Value::Array(items) => items.iter().for_each(|item| all_words(item, found)),
-        Value::Object(map) => map.values().for_each(|item| all_words(item, found)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 /// The words of a document that could be taken for ones that a service chose.
 pub fn words<S: BuildHasher>(document: &Value, found: &mut HashSet<String, S>) {
-    let mut all = HashSet::new();
-    all_words(document, &mut all);
-    found.extend(all.into_iter().filter(|word| is_chosen(word)));
+    match document {
+        Value::String(text) => {
+            found.extend(text.split(|sign| !is_of_word(sign)).filter(|word| is_chosen(word)).map(str::to_owned));
+        }
+        Value::Array(items) => items.iter().for_each(|item| words(item, found)),
+        Value::Object(map) => map.values().for_each(|item| words(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 fn walk<'v>(

@@ -1,10 +1,11 @@
 //! What `runs explain` tells, as JSON: the documents that docs/runs.md describes.
 
 use serde_json::{Value, json};
+use tenantry::operation::secret::masked;
 use tenantry::operation::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome};
 use tenantry::{Explained, ExplainedCall, ExplainedObject, ExplainedOperation, Object, PastOperation};
 
-use super::run_json::{VERSION, masked, operation_json, run_json};
+use super::run_json::{VERSION, operation_json, run_json};
 
 /// A call, or a thing.
 pub(crate) fn explained_json(explained: &Explained) -> Value {

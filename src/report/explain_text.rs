@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
+use tenantry::operation::secret::masked;
 use tenantry::playbook::Frame;
 use tenantry::{
     Explained, ExplainedCall, ExplainedObject, ExplainedOperation, Fate, History, Object, PastOperation, Relation,
@@ -10,7 +11,6 @@ use tenantry::{
 
 use super::explain_json::sent;
 use super::place::Place;
-use super::run_json::masked;
 use super::step::word;
 use super::style::{Paint, Style};
 use super::table::{fitted, table};

@@ -7,10 +7,10 @@ use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Value, json};
 use tenantry::explain::CustomerValues;
+use tenantry::operation::secret::masked;
 use tenantry::operation::{BranchStep, CallKey};
 use tenantry::{Change, Ending, Fate, History, PastEvent, PastOperation, Process, RunKind, RunState, Site};
 
-use super::run_json::masked;
 use super::run_text::{next, took};
 use super::step::word;
 use super::table::changes;

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tenantry::operation::secret;
+use tenantry::operation::secret::masked;
 use tenantry::{Fate, History, PastOperation, RunKind, RunRecord, Site};
 
 /// The version of these documents: raised when a reader must change.
@@ -136,14 +136,4 @@ fn fate(history: &History, attempt: &PastOperation) -> &'static str {
 /// The line of the playbook, as it was run.
 fn line(history: &History, site: Option<&Site>, sequence: u64) -> Option<String> {
     Some(history.line(site?, sequence)?.text)
-}
-
-/// The value with `***` in place of every reference to a secret.
-pub(crate) fn masked(value: &Value) -> Value {
-    match value {
-        reference if secret::name(reference).is_some() => json!("***"),
-        Value::Array(items) => items.iter().map(masked).collect(),
-        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), masked(item))).collect(),
-        plain => plain.clone(),
-    }
 }

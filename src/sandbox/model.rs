@@ -34,7 +34,7 @@ pub struct Model {
     settings: Settings,
     /// The user that acts in each tenant, by the tenant's host name.
     users: BTreeMap<String, String>,
-    /// The tenants that the model itself made, by host name.
+    /// The ids of the tenants that the model itself made.
     born: BTreeSet<String>,
     /// The documents that differ in the two states, or once did.
     touched: BTreeSet<(Scope, Arc<str>, Arc<str>)>,
@@ -133,6 +133,10 @@ impl Model {
 
     /// Tells the model of a real tenant, and of the user that acts in it, as `getMyTenant` and `getMyUser` show them.
     pub fn meet(&mut self, host: &str, tenant: &Value, user: &Value) {
+        // Two may have asked at once, and one of them may have changed something since.
+        if self.knows(host) {
+            return;
+        }
         let id = text(tenant, "id").to_owned();
         let (mut tenant, user) = (tenant.clone(), user.clone());
         // A target may reach the tenant by another name than it has itself.

@@ -11,6 +11,7 @@ use super::case::Case;
 use super::storm::{Storm, StormError};
 use super::world::{Ended, World};
 use crate::host::{Plan, RunReport, RunStatus};
+use crate::interpreter::STAND_IN;
 use crate::operation::RecordedOutcome;
 use crate::plan::SavedPlan;
 use crate::project::Customer;
@@ -410,7 +411,7 @@ fn with_changes(mut state: State, changes: &[Difference], client: &str, secrets:
 /// A document with the secrets that a model has only stand-ins for.
 fn disclosed(document: &Value, secrets: &BTreeMap<String, String>) -> Value {
     match document {
-        Value::String(text) => match text.strip_prefix("secret:").and_then(|name| secrets.get(name)) {
+        Value::String(text) => match text.strip_prefix(STAND_IN).and_then(|name| secrets.get(name)) {
             Some(secret) => json!(secret),
             None => document.clone(),
         },

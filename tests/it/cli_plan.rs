@@ -173,3 +173,60 @@ fn a_data_connection_that_is_there_is_planned_by_what_of_it_differs() {
     good(&project.run("apply hb.plan.json"), 0);
     good(&project.run(&format!("plan {hydrate}")), 0);
 }
+
+/// Somebody makes a group that the playbook does not name: it makes no difference to what is written.
+const SOMEBODY: &str = "let tenant = tenants::get(customer); tenant.groups.ensure(\"somebody's\");";
+const LISTS: &str =
+    "let tenant = tenants::get(customer); tenant.groups.list(); tenant.spaces.ensure(\"Extra\", \"shared\");";
+
+#[test]
+fn a_read_that_is_answered_otherwise_stops_only_who_asked_for_that() {
+    let project = Folder::stock();
+    project.write("playbooks/lists.rhai", LISTS);
+    project.write("playbooks/somebody.rhai", SOMEBODY);
+    let customer = "--customer customers/harbour.yaml";
+    good(&project.run(&format!("run {ONBOARD} {customer}")), 0);
+    good(&project.run(&format!("plan playbooks/lists.rhai {customer} --out lists.json")), 2);
+    good(&project.run(&format!("run playbooks/somebody.rhai {customer}")), 0);
+    let strict = project.run("apply lists.json --only-if-unchanged --json");
+    good(&strict, 1);
+    let error = &strict.json()["runs"][0]["error"]["failure"];
+    assert_eq!(error["code"], "tenantry/not-as-planned", "{strict:?}");
+    good(&project.run("apply lists.json"), 0);
+    good(&project.run(&format!("plan playbooks/lists.rhai {customer}")), 0);
+}
+
+#[test]
+fn an_apply_that_failed_half_way_goes_on_with_its_run() {
+    let project = Folder::stock();
+    project
+        .write("faults.toml", "[[strike]]\noperation = \"createSpace\"\nfrom = 2\nfault = \"refused:403:HTTP-403\"\n");
+    let served = Served::start(&project, "--faults faults.toml");
+    project.add_settings(&local(&served));
+    let customer = "--customer customers/harbour.yaml";
+    good(&run_locally(&project, &served, &format!("plan {ONBOARD} {customer} --out hb.json")), 2);
+    let first = run_locally(&project, &served, "apply hb.json --json");
+    good(&first, 1);
+    let second = run_locally(&project, &served, "apply hb.json --json");
+    good(&second, 0);
+    let (first, second) = (&first.json()["runs"][0], &second.json()["runs"][0]);
+    assert_eq!(first["run"], second["run"], "the same run");
+    assert!(second["replayed"].as_u64() > Some(0) && second["writes"].as_u64() > Some(0), "{second}");
+    good(&run_locally(&project, &served, &format!("plan {ONBOARD} {customer}")), 0);
+}
+
+#[test]
+fn what_nobody_simulates_is_marked_and_what_would_fail_is_shown_with_what_comes_before() {
+    let project = Folder::stock();
+    let customer = "--customer customers/harbour.yaml";
+    good(&project.run(&format!("run {ONBOARD} {customer}")), 0);
+    project.write(
+        "playbooks/odd.rhai",
+        "let tenant = tenants::get(customer);\ntenant.request(\"createGlossary\", #{ body: #{ name: \"Terms\" } });\n\
+         tenant.spaces.ensure(\"Odd\", \"shared\");\ntenant.spaces.get(\"Nowhere\");\n",
+    );
+    project.write("odd.json", "an older plan");
+    let planned = project.run(&format!("plan playbooks/odd.rhai {customer} --out odd.json -v"));
+    insta::assert_snapshot!("failing", format!("{}\n{}", screen(&planned), planned.error));
+    assert!(!project.path().join("odd.json").exists(), "what fails cannot be applied, nor what lay there before");
+}

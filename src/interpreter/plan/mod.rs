@@ -14,27 +14,27 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use self::road::{Effects, Lane, Road, Shared};
-use super::reading::{key_of, reading};
+use super::reading::{key_of, reading, whole};
+use super::sandbox::in_process;
 use super::{Interpreter, answer_digest};
 use crate::contract::{Published, Tier, contract};
 use crate::operation::secret::SecretStore;
 use crate::operation::{
     Body, Call, Digest, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response,
 };
-use crate::plan::{Symbol, Symbols, all_words, chosen, words};
-use crate::qlik::{Addresses, Client, Credentials, OauthClient, RetryPolicy, Settings};
+use crate::plan::{Symbol, Symbols, chosen, words};
+use crate::qlik::{Client, OauthClient, RetryPolicy, Settings};
 use crate::sandbox::{Difference, Model, View, Wanted};
 use crate::store::Vault;
 use crate::surroundings::{Clock, Random};
 
-/// More pages than this is a list that never ends.
-const MAX_PAGES: usize = 10_000;
 /// How often a write that the model refuses is tried anew with more known of the tenant.
 const ROUNDS: usize = 8;
-/// The regions of the commercial cloud (<https://qlik.dev/apis/rest/tenants/>).
-const REGIONS: [&str; 7] = ["ap", "de", "eu", "jp", "sg", "uk", "us"];
+/// What a secret's stand-in begins with; its name follows.
+pub const STAND_IN: &str = "secret:";
 
 /// What performs a dry run's requests.
 pub struct Overlay {
@@ -45,9 +45,8 @@ pub struct Overlay {
     write: Client<Road>,
     /// One write at a time: each is worked out on what the one before left.
     turn: tokio::sync::Mutex<()>,
-    /// Held while the target is asked for something, so that nothing is asked twice.
-    asking: tokio::sync::Mutex<()>,
-    seen: Mutex<HashMap<Digest, Outcome>>,
+    /// What the target answered, by request: nothing is asked twice.
+    seen: Mutex<HashMap<Digest, Arc<OnceCell<Outcome>>>>,
     wanted: Mutex<BTreeSet<(String, Wanted)>>,
     notes: Mutex<Notes>,
     reads: Mutex<BTreeMap<Tier, u32>>,
@@ -104,21 +103,10 @@ impl Overlay {
         let secrets: Arc<dyn SecretStore> = Arc::new(StandIns(vault));
         let shared = Shared::new(Model::new(Arc::clone(&clock), random.clone()));
         let client = OauthClient { id: "plan".to_owned(), secret: SECRET.to_owned() };
-        let regions: BTreeMap<String, OauthClient> =
-            REGIONS.into_iter().map(|region| (region.to_owned(), client.clone())).collect();
         let lane = |lane| {
-            Client::new(
-                Road { shared: shared.clone(), lane },
-                Settings {
-                    addresses: Addresses::Direct,
-                    credentials: Credentials::Organization { regions: regions.clone(), console: Some(client.clone()) },
-                    secrets: Arc::clone(&secrets),
-                    limits: false,
-                    retry: RetryPolicy { attempts: 1, ..RetryPolicy::default() },
-                    clock: Arc::clone(&clock),
-                    random: random.clone(),
-                },
-            )
+            let settings = in_process(client.clone(), Arc::clone(&secrets), Arc::clone(&clock), random.clone());
+            let retry = RetryPolicy { attempts: 1, ..RetryPolicy::default() };
+            Client::new(Road { shared: shared.clone(), lane }, Settings { retry, ..settings })
         };
         let mut notes = Notes::default();
         words(inputs, &mut notes.given);
@@ -129,7 +117,6 @@ impl Overlay {
             write: lane(Lane::Write),
             shared,
             turn: tokio::sync::Mutex::default(),
-            asking: tokio::sync::Mutex::default(),
             seen: Mutex::default(),
             wanted: Mutex::default(),
             notes: Mutex::new(notes),
@@ -179,25 +166,24 @@ impl Overlay {
             let title = format!("a plan does not write: `{}` was not sent", operation.id);
             return Err(Failure::new(FailureKind::Denied, "tenantry/plan", title));
         }
-        let digest = operation.digest();
-        let known = || self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).cloned();
-        if let Some(outcome) = known() {
-            return outcome;
-        }
-        let _asking = self.asking.lock().await;
-        if let Some(outcome) = known() {
-            return outcome;
-        }
-        let outcome = self.target.perform(key, operation).await;
-        if let Ok(real) = &outcome {
-            words(real.json(), &mut self.notes().given);
-        }
-        let tier = contract().operation(&operation.id).map_or(Tier::Tier1, |published| published.tier);
-        *self.reads.lock().unwrap_or_else(PoisonError::into_inner).entry(tier).or_default() += 1;
-        if outcome.is_ok() || outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Refused) {
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, outcome.clone());
-        }
-        outcome
+        let cell = {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(seen.entry(operation.digest()).or_default())
+        };
+        let answered = cell.get_or_try_init(|| async {
+            let outcome = self.target.perform(key, operation).await;
+            if let Ok(real) = &outcome {
+                words(real.json(), &mut self.notes().given);
+            }
+            let tier = contract().operation(&operation.id).map_or(Tier::Tier1, |published| published.tier);
+            *self.reads.lock().unwrap_or_else(PoisonError::into_inner).entry(tier).or_default() += 1;
+            match outcome {
+                // What never came may come when it is asked for again.
+                Err(failure) if failure.kind != FailureKind::Refused => Err(failure),
+                outcome => Ok(outcome),
+            }
+        });
+        answered.await?.clone()
     }
 
     /// Tells the model what the target answered.
@@ -228,11 +214,7 @@ impl Overlay {
     /// Whether a request is about something that only the model has.
     fn names_made(&self, request: &Request) -> bool {
         let mut said = HashSet::new();
-        let body = match &request.body {
-            Body::Json(body) => body.clone(),
-            _ => Value::Null,
-        };
-        all_words(&json!([request.path, request.query, body]), &mut said);
+        words(&json!([request.path, request.query, request.body.describe()]), &mut said);
         let model = self.shared.model();
         said.iter().any(|word| model.has_made(word))
     }
@@ -290,41 +272,16 @@ impl Overlay {
 
     /// An answer with all its pages in one, when it is a list.
     async fn whole(&self, of: Of, key: &Key, operation: &Operation) -> Outcome {
-        let mut page = operation.clone();
-        let mut whole: Option<Response> = None;
-        for _ in 0..MAX_PAGES {
-            let answer = match of {
-                Of::Target => self.ask(key, &page).await,
-                Of::Before => self.before.perform(key, &page).await,
-                Of::Now => self.now.perform(key, &page).await,
-            }?;
-            let link = answer.json()["links"]["next"]["href"].as_str().filter(|link| !link.is_empty());
-            let link = link.map(str::to_owned);
-            let whole = match &mut whole {
-                None => whole.insert(answer),
-                Some(whole) => {
-                    if let (Payload::Json(held), Some(more)) = (&mut whole.payload, answer.json()["data"].as_array())
-                        && let Some(held) = held["data"].as_array_mut()
-                    {
-                        held.extend(more.iter().cloned());
-                    }
-                    whole
+        let ask = |_, page: Operation| -> BoxFuture<'_, Outcome> {
+            Box::pin(async move {
+                match of {
+                    Of::Target => self.ask(key, &page).await,
+                    Of::Before => self.before.perform(key, &page).await,
+                    Of::Now => self.now.perform(key, &page).await,
                 }
-            };
-            let Call::Request(request) = &mut page.call else { break };
-            if let Some(link) = link.filter(|link| request.next.as_ref() != Some(link)) {
-                request.next = Some(link);
-                continue;
-            }
-            if let Payload::Json(held) = &mut whole.payload
-                && let Some(links) = held.get_mut("links").and_then(Value::as_object_mut)
-            {
-                links.remove("next");
-            }
-            return Ok(whole.clone());
-        }
-        let title = format!("`{}` does not answer with a list that ends", operation.id);
-        Err(Failure::new(FailureKind::Unknown, "tenantry/unexpected-answer", title))
+            })
+        };
+        whole(operation, ask).await
     }
 
     async fn change(&self, key: &Key, operation: &Operation, request: &Request) -> Outcome {
@@ -456,7 +413,7 @@ struct StandIns(Vault);
 
 impl SecretStore for StandIns {
     fn read<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<SecretString, Failure>> {
-        let stand_in = || SecretString::from(format!("secret:{name}"));
+        let stand_in = || SecretString::from(format!("{STAND_IN}{name}"));
         let text = self.0.kept(name).unwrap_or_else(stand_in);
         async move { Ok(text) }.boxed()
     }

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
 
-use crate::qlik::{Incoming, Outgoing, Transport, TransportError, TransportErrorKind};
-use crate::sandbox::{Base, Difference, Model, View, Wanted};
+use crate::interpreter::sandbox::as_http;
+use crate::qlik::{Incoming, Outgoing, Transport, TransportError};
+use crate::sandbox::{Difference, Model, View, Wanted};
 
 /// What the model is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Transport for Road {
                 });
             }
             let body = request.body.collect().await?;
-            let request = as_http(&request, body)?;
+            let request = as_http(request, body)?;
             let response = match self.lane {
                 Lane::Read(view) => self.shared.model().read(&request, view),
                 Lane::Write => {
@@ -81,20 +81,4 @@ impl Transport for Road {
             Ok(Incoming { status: head.status, headers: head.headers, body })
         })
     }
-}
-
-fn as_http(outgoing: &Outgoing, body: Bytes) -> Result<http::Request<Bytes>, TransportError> {
-    let mut request = http::Request::builder()
-        .method(outgoing.method.clone())
-        .uri(outgoing.url.as_str())
-        .extension(Base(outgoing.base.as_str().trim_end_matches('/').to_owned()))
-        .body(body)
-        .map_err(|error| TransportError {
-            kind: TransportErrorKind::Broken,
-            sent: false,
-            status: None,
-            message: error.to_string(),
-        })?;
-    *request.headers_mut() = outgoing.headers.clone();
-    Ok(request)
 }
