@@ -8,6 +8,8 @@
 #![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
@@ -26,6 +28,8 @@ use tenantry::sandbox::{Sandbox, Settings};
 use tenantry::store::{Fingerprints, Opening, RunKind, State, Vault};
 use tenantry::surroundings::{Clock, Random, RuntimeClock, SystemClock};
 use tenantry::{Customer, Host, RunStatus};
+
+use support::milliseconds;
 
 #[global_allocator]
 static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
@@ -88,10 +92,6 @@ async fn layer(state: &State, clock: &Arc<dyn Clock>, number: usize) -> Journale
 async fn step(layer: &Journaled<AtOnce>, number: usize) -> Outcome {
     let key: Key = format!("{number}:createSpace#0").parse().unwrap();
     layer.perform(&key, &operation(number)).await
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1000.0
 }
 
 fn show(name: &str, times: &mut [Duration]) {

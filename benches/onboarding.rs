@@ -7,35 +7,21 @@
 #![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+mod support;
+
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use tenantry::playbook::Runtime;
-use tenantry::sandbox::{Sandbox, Settings};
-use tenantry::store::{SecretSource, State, Vault};
-use tenantry::surroundings::{Clock, RuntimeClock, SystemClock};
+use tenantry::store::{SecretSource, Vault};
+use tenantry::surroundings::{Clock, SystemClock};
 use tenantry::{Customer, Host, Playbook, RunReport, RunStatus};
+
+use support::{host, milliseconds};
 
 #[global_allocator]
 static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
 
 const ROUNDS: u32 = 50;
-
-fn host(vault: &Vault) -> Host {
-    let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T08:00:00Z".parse().unwrap()));
-    Host::builder()
-        .root(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .environment(Arc::new(BTreeMap::new()))
-        .vault(vault.clone())
-        .state(State::in_memory(Arc::clone(&clock)).unwrap())
-        .sandbox(Sandbox::in_memory(Settings { clock: Arc::clone(&clock), ..Settings::default() }))
-        .clock(clock)
-        .lanes(1)
-        .build()
-        .unwrap()
-}
 
 async fn run(host: &Host, playbook: &Playbook, runtime: &Runtime, customer: &Customer) -> RunReport {
     let report = host.run(playbook, customer, "sandbox").run_here(runtime).await;
@@ -85,8 +71,4 @@ fn main() {
             );
         }
     });
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }

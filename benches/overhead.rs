@@ -8,6 +8,8 @@
 #![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
+mod support;
+
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use serde_json::{Value, json};
 use tenantry::store::{SecretSource, State, Vault};
 use tenantry::surroundings::{Clock as _, SystemClock};
 use tenantry::{Customer, Host, RunReport, RunStatus};
+
+use support::cpu;
 
 #[global_allocator]
 static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
@@ -77,17 +81,6 @@ impl Drop for Served {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// CPU time of all threads of this process.
-fn cpu() -> Duration {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let nanoseconds = tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-        .sum();
-    Duration::from_nanos(nanoseconds)
 }
 
 /// One onboarding without a host: token, tenant, token, name, then the steps one after another.

@@ -7,16 +7,16 @@
 #![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
-use std::collections::BTreeMap;
+mod support;
+
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
-use tenantry::sandbox::{Sandbox, Settings};
-use tenantry::store::{SecretSource, State, Vault};
-use tenantry::surroundings::{Clock, RuntimeClock, SystemClock};
-use tenantry::{Customer, Host, Plan, RunStatus};
+use tenantry::store::{SecretSource, Vault};
+use tenantry::surroundings::{Clock, SystemClock};
+use tenantry::{Customer, Plan, RunStatus};
+
+use support::{cpu, host, milliseconds, resident};
 
 #[global_allocator]
 static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
@@ -30,38 +30,6 @@ for number in 0..customer.groups {
     tenant.groups.ensure(`group ${number}`, #{ assignedRoles: customer.roles });
 }
 ";
-
-fn host(vault: &Vault) -> Host {
-    let clock: Arc<dyn Clock> = Arc::new(RuntimeClock::starting_at("2026-11-24T08:00:00Z".parse().unwrap()));
-    Host::builder()
-        .root(Path::new(env!("CARGO_MANIFEST_DIR")))
-        .environment(Arc::new(BTreeMap::new()))
-        .vault(vault.clone())
-        .state(State::in_memory(Arc::clone(&clock)).unwrap())
-        .sandbox(Sandbox::in_memory(Settings { clock: Arc::clone(&clock), ..Settings::default() }))
-        .clock(clock)
-        .lanes(1)
-        .build()
-        .unwrap()
-}
-
-/// Processor time of all threads of this process.
-fn cpu() -> Duration {
-    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    let nanoseconds = tasks
-        .flatten()
-        .filter_map(|task| std::fs::read_to_string(task.path().join("schedstat")).ok())
-        .filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok())
-        .sum();
-    Duration::from_nanos(nanoseconds)
-}
-
-/// Resident memory of this process, in megabytes.
-fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    line.split_whitespace().next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-}
 
 fn checked(plan: &Plan) {
     assert!(plan.error.is_none(), "{:?}", plan.error);
@@ -96,7 +64,7 @@ fn main() {
                 times.sort();
                 println!(
                     "{count:>5} groups to be {what:<8} {:>7.1} ms of processor, {most:>5.1} MB more than before",
-                    times[ROUNDS / 2].as_secs_f64() * 1000.0
+                    milliseconds(times[ROUNDS / 2])
                 );
                 let report = host.run(&playbook, &customer, "sandbox").run_here(&runtime).await;
                 assert_eq!(report.status, RunStatus::Succeeded, "{:?}", report.error);
@@ -118,7 +86,7 @@ fn main() {
                 times.push(watch.elapsed() - began);
             }
             times.sort();
-            let median = times[times.len() / 2].as_secs_f64() * 1000.0;
+            let median = milliseconds(times[times.len() / 2]);
             println!(
                 "{} onboarded, planned again: {median:.1} ms, its reads from a sandbox in process included",
                 customer.code()

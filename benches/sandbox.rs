@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 #![allow(clippy::cast_precision_loss, reason = "counts are small")]
 
+mod support;
+
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
@@ -19,6 +21,8 @@ use tenantry::sandbox::Sandbox;
 use tenantry::surroundings::{Clock as _, SystemClock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+
+use support::{milliseconds, resident};
 
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 16;
@@ -225,13 +229,6 @@ async fn read_answer(stream: &mut TcpStream, answer: &mut Vec<u8>) {
     }
 }
 
-/// Resident memory of this process, in megabytes.
-fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    line.split_whitespace().next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
-}
-
 /// How long a look-up in a tenant, a list in it, and the first page of the organization's tenants take, each the
 /// median of many, in microseconds.
 fn reading(watch: &SystemClock, cloud: &Cloud, tenant: &Tenant) -> [f64; 3] {
@@ -329,10 +326,6 @@ fn start(watch: &SystemClock) {
         milliseconds(times[10]),
         milliseconds(times[20])
     );
-}
-
-fn milliseconds(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1000.0
 }
 
 fn main() {

@@ -6,12 +6,16 @@
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 #![allow(clippy::unchecked_time_subtraction, reason = "the clock does not go back")]
 
+mod support;
+
 use std::sync::Arc;
 
 use serde_json::json;
 use tenantry::operation::{Call as Performed, Effect, Operation, Response};
 use tenantry::playbook::{Call, Extension, Limits, Playbook, Runtime, ScriptError, Session, Start};
 use tenantry::surroundings::{Clock as _, SystemClock};
+
+use support::resident;
 
 #[global_allocator]
 static ALLOCATOR: tenantry::MeteredAllocator = tenantry::MeteredAllocator;
@@ -32,13 +36,6 @@ fn extension() -> Extension {
             Ok(())
         });
     })
-}
-
-/// Resident memory of this process, in megabytes.
-fn resident() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or("0 kB");
-    line.split_whitespace().next().and_then(|number| number.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
 }
 
 fn measure(count: u32) {
