@@ -20,11 +20,7 @@ impl Home {
     fn new() -> Self {
         let cloud = Cloud::new();
         let host = cloud.tenant_host();
-        let space = |name: &str, kind: &str| {
-            let made = cloud.post(&host, "/api/v1/spaces", json!({"name": name, "type": kind}));
-            made.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned()
-        };
-        let (staging, live) = (space("Staging", "shared"), space("Production", "managed"));
+        let (staging, live) = (cloud.space(&host, "Staging", "shared"), cloud.space(&host, "Production", "managed"));
         Self { cloud, host, staging, live }
     }
 
@@ -50,8 +46,7 @@ impl Home {
 
     #[track_caller]
     fn names(&self, query: &str) -> Vec<String> {
-        let body = self.cloud.get(&self.host, &format!("/api/v1/items?{query}")).expect(StatusCode::OK);
-        body["data"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+        self.cloud.names(&self.host, &format!("/api/v1/items?{query}"))
     }
 
     #[track_caller]

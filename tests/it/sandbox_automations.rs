@@ -59,8 +59,7 @@ impl Home {
 
     #[track_caller]
     fn names(&self, path: &str) -> Vec<String> {
-        let body = self.get(path).expect(StatusCode::OK);
-        body["data"].as_array().unwrap().iter().map(|held| held["name"].as_str().unwrap().to_owned()).collect()
+        self.cloud.names(&self.host, path)
     }
 
     fn me(&self) -> String {

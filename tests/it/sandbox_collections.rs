@@ -16,8 +16,7 @@ impl Home {
     fn new() -> Self {
         let cloud = Cloud::new();
         let host = cloud.tenant_host();
-        let space = cloud.post(&host, "/api/v1/spaces", json!({"name": "Staging", "type": "shared"}));
-        let staging = space.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned();
+        let staging = cloud.space(&host, "Staging", "shared");
         Self { cloud, host, staging }
     }
 
@@ -38,8 +37,7 @@ impl Home {
 
     #[track_caller]
     fn names(&self, path: &str) -> Vec<String> {
-        let body = self.get(path);
-        body["data"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
+        self.cloud.names(&self.host, path)
     }
 
     #[track_caller]

@@ -20,8 +20,7 @@ impl Home {
     fn new() -> Self {
         let cloud = Cloud::new();
         let host = cloud.tenant_host();
-        let made = cloud.post(&host, "/api/v1/spaces", json!({"name": "Staging", "type": "shared"}));
-        let space = made.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned();
+        let space = cloud.space(&host, "Staging", "shared");
         let found = cloud.get(&host, &format!("{FILES}/connections?spaceId={space}")).expect(StatusCode::OK);
         assert_eq!(found["data"].as_array().unwrap().len(), 1);
         let connection = found["data"][0]["id"].as_str().unwrap().to_owned();
@@ -55,9 +54,7 @@ impl Home {
 
     #[track_caller]
     fn names(&self, query: &str) -> Vec<String> {
-        let path = format!("{FILES}?connectionId={}&{query}", self.connection);
-        let listed = self.cloud.get(&self.host, &path).expect(StatusCode::OK);
-        listed["data"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap().to_owned()).collect()
+        self.cloud.names(&self.host, &format!("{FILES}?connectionId={}&{query}", self.connection))
     }
 
     #[track_caller]

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::sandbox_support::{Cloud, Reply};
@@ -18,19 +17,14 @@ impl Home {
     fn new() -> Self {
         let cloud = Cloud::new();
         let host = cloud.tenant_host();
-        let made = cloud.post(&host, "/api/v1/spaces", json!({"name": "Staging", "type": "shared"}));
-        let space = made.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned();
+        let space = cloud.space(&host, "Staging", "shared");
         Self { cloud, host, space }
     }
 
     /// A new app of this stand-in; its id.
     #[track_caller]
     fn app(&self, inside: &Value) -> String {
-        let bearer = format!("Bearer {}", self.cloud.token(&self.host));
-        let headers = [("authorization", &*bearer), ("content-type", "application/octet-stream")];
-        let path = format!("/api/v1/apps/import?spaceId={}&name=Fleet", self.space);
-        let made = self.cloud.send(&Method::POST, &self.host, &path, &headers, Bytes::from(inside.to_string()));
-        made.expect(StatusCode::OK)["attributes"]["id"].as_str().unwrap().to_owned()
+        self.cloud.app(&self.host, &self.space, inside)
     }
 
     fn queue(&self, app: &str) -> Reply {

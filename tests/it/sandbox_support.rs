@@ -113,6 +113,30 @@ impl Cloud {
         Self { sandbox: Sandbox::in_memory(settings), clock }
     }
 
+    /// A new space; its id.
+    #[track_caller]
+    pub(crate) fn space(&self, host: &str, name: &str, kind: &str) -> String {
+        let made = self.post(host, "/api/v1/spaces", json!({"name": name, "type": kind}));
+        made.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A new app of this stand-in in a space; its id.
+    #[track_caller]
+    pub(crate) fn app(&self, host: &str, space: &str, inside: &Value) -> String {
+        let bearer = format!("Bearer {}", self.token(host));
+        let headers = [("authorization", &*bearer), ("content-type", "application/octet-stream")];
+        let path = format!("/api/v1/apps/import?spaceId={space}&name=Fleet");
+        let made = self.send(&Method::POST, host, &path, &headers, Bytes::from(inside.to_string()));
+        made.expect(StatusCode::OK)["attributes"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// The names of what a list has.
+    #[track_caller]
+    pub(crate) fn names(&self, host: &str, path: &str) -> Vec<String> {
+        let body = self.get(host, path).expect(StatusCode::OK);
+        body["data"].as_array().unwrap().iter().map(|held| held["name"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// A request with any headers and body; the answer is held to the contract.
     #[track_caller]
     pub(crate) fn send(&self, method: &Method, host: &str, path: &str, headers: &[(&str, &str)], body: Bytes) -> Reply {

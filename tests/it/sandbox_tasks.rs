@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Method, StatusCode};
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::sandbox_support::{Cloud, Reply};
@@ -22,18 +21,13 @@ impl Home {
     fn new() -> Self {
         let cloud = Cloud::new();
         let host = cloud.tenant_host();
-        let made = cloud.post(&host, "/api/v1/spaces", json!({"name": "Staging", "type": "shared"}));
-        let space = made.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned();
+        let space = cloud.space(&host, "Staging", "shared");
         Self { cloud, host, space }
     }
 
     #[track_caller]
     fn app(&self, inside: &Value) -> String {
-        let bearer = format!("Bearer {}", self.cloud.token(&self.host));
-        let headers = [("authorization", &*bearer), ("content-type", "application/octet-stream")];
-        let path = format!("/api/v1/apps/import?spaceId={}&name=Fleet", self.space);
-        let made = self.cloud.send(&Method::POST, &self.host, &path, &headers, Bytes::from(inside.to_string()));
-        made.expect(StatusCode::OK)["attributes"]["id"].as_str().unwrap().to_owned()
+        self.cloud.app(&self.host, &self.space, inside)
     }
 
     fn schedule(&self, app: &str, kind: &str, body: Value) -> Reply {
@@ -58,8 +52,7 @@ impl Home {
 
     #[track_caller]
     fn names(&self, query: &str) -> Vec<String> {
-        let listed = self.get(&format!("{TASKS}?{query}"));
-        listed["data"].as_array().unwrap().iter().map(|task| task["name"].as_str().unwrap().to_owned()).collect()
+        self.cloud.names(&self.host, &format!("{TASKS}?{query}"))
     }
 
     #[track_caller]

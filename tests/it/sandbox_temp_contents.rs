@@ -62,8 +62,7 @@ impl Home {
 
     #[track_caller]
     fn space(&self, name: &str, kind: &str) -> String {
-        let made = self.cloud.post(&self.host, "/api/v1/spaces", json!({"name": name, "type": kind}));
-        made.expect(StatusCode::CREATED)["id"].as_str().unwrap().to_owned()
+        self.cloud.space(&self.host, name, kind)
     }
 }
 
