@@ -1,4 +1,4 @@
-//! What a real tenant has, told to a model of it: how the answers of operations become documents.
+//! What a real tenant has: how the answers of its operations become documents. A model of it learns so, and a recording.
 //!
 //! Only what a plan changes need be known exactly: everything else is answered by the real tenant itself. So a document
 //! is kept as it was shown, whatever fields it has.
@@ -74,12 +74,50 @@ pub(super) const MIRRORS: &[Mirror] = &[
 
 /// Documents of which a tenant has one each, with the operation that shows it.
 const SINGLE: &[(&str, &str)] = &[
+    ("getGroupsSettings", "groups"),
     ("getLicenseSettings", "licenses"),
     ("getAuthSettings", "sessions"),
     ("getApiKeysConfig", "apiKeys"),
     ("getDataAlertsSettings", "dataAlerts"),
     ("getSharingTasksSettings", "sharing"),
 ];
+
+/// Where a document that an operation shows is kept: the collection, and its id there.
+pub(super) fn place(operation: &str, document: &Value) -> Option<(&'static str, String)> {
+    if let Some((_, name)) = SINGLE.iter().find(|(shows, _)| *shows == operation) {
+        return Some(("settings", (*name).to_owned()));
+    }
+    let mirror = MIRRORS.iter().find(|mirror| mirror.shows(operation))?;
+    let id = document.get(mirror.key)?.as_str().filter(|id| !id.is_empty())?;
+    Some((mirror.collection, id.to_owned()))
+}
+
+impl Mirror {
+    fn shows(&self, operation: &str) -> bool {
+        self.get == operation || self.list == operation || self.others.contains(&operation)
+    }
+}
+
+/// An app, as far as its item in the index tells of it, with what is known of it besides; what is inside it stays where it is.
+pub(super) fn app_of(item: &Value, known: Option<&Value>) -> Value {
+    let told = known.or_else(|| item.get("resourceAttributes")).cloned();
+    let mut app = told.filter(Value::is_object).unwrap_or_else(|| json!({}));
+    app["id"] = item["resourceId"].clone();
+    app[items::ITEM] = item["id"].clone();
+    for (field, of_item) in [
+        ("name", "name"),
+        ("description", "description"),
+        ("ownerId", "ownerId"),
+        ("createdDate", "createdAt"),
+        ("modifiedDate", "updatedAt"),
+        ("spaceId", "spaceId"),
+    ] {
+        if let Some(value) = item.get(of_item) {
+            app[field] = value.clone();
+        }
+    }
+    app
+}
 
 /// The documents of an answer: those of a list, or the one it is.
 fn shown(answer: &Value) -> Vec<&Value> {
@@ -113,25 +151,17 @@ pub(super) fn learn(context: &mut Context<'_>, operation: &str, answer: &Value) 
             }
         }
         _ => {
-            if let Some((_, name)) = SINGLE.iter().find(|(shows, _)| *shows == operation) {
-                keep(context, "settings", name, answer.clone());
-            }
-            let shows = |mirror: &&Mirror| {
-                mirror.get == operation || mirror.list == operation || mirror.others.contains(&operation)
-            };
-            if let Some(mirror) = MIRRORS.iter().find(shows) {
-                let parent = context.var(mirror.parent);
-                for document in shown(answer) {
-                    let mut document = document.clone();
-                    if !mirror.parent.is_empty() {
-                        document[mirror.parent] = json!(parent);
-                    }
-                    if mirror.collection == "identityProviders" {
-                        document = with_secret(document);
-                    }
-                    let id = text(&document, mirror.key).to_owned();
-                    keep(context, mirror.collection, &id, document);
+            for document in shown(answer) {
+                let Some((collection, id)) = place(operation, document) else { continue };
+                let mut document = document.clone();
+                let parent = MIRRORS.iter().find(|mirror| mirror.shows(operation)).map_or("", |mirror| mirror.parent);
+                if !parent.is_empty() {
+                    document[parent] = json!(context.var(parent));
                 }
+                if collection == "identityProviders" {
+                    document = with_secret(document);
+                }
+                keep(context, collection, &id, document);
             }
         }
     }
@@ -187,24 +217,8 @@ fn learn_items(context: &mut Context<'_>, answer: &Value) {
         if text(item, "resourceType") != "app" {
             continue;
         }
-        let mut app = item["resourceAttributes"].clone();
-        if !app.is_object() {
-            app = json!({});
-        }
         let id = text(item, "resourceId").to_owned();
-        if let Some(known) = context.get("apps", &id) {
-            app = (*known).clone();
-        }
-        app["id"] = json!(id);
-        app[items::ITEM] = item["id"].clone();
-        for (field, of_item) in [("name", "name"), ("description", "description"), ("ownerId", "ownerId")] {
-            app[field] = item[of_item].clone();
-        }
-        for (field, of_item) in [("createdDate", "createdAt"), ("modifiedDate", "updatedAt"), ("spaceId", "spaceId")] {
-            if let Some(value) = item.get(of_item) {
-                app[field] = value.clone();
-            }
-        }
+        let app = app_of(item, context.get("apps", &id).as_deref());
         keep(context, "apps", &id, app);
     }
 }
@@ -238,4 +252,27 @@ fn learn_seat(context: &mut Context<'_>, seat: &Value) {
     let mut seat = seat.clone();
     seat["id"] = json!(id);
     context.put_in(&Scope::Organization, SEATS, &id, seat);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::contract;
+    use crate::operation::Effect;
+    use crate::sandbox::resources;
+
+    /// A misspelt name would show nothing, and what is not shown is not known.
+    #[test]
+    fn everything_is_a_read_that_the_sandbox_answers() {
+        let named = MIRRORS.iter().flat_map(|mirror| mirror.others.iter().chain([&mirror.get, &mirror.list]));
+        for id in named.chain(SINGLE.iter().map(|(operation, _)| operation)).filter(|id| !id.is_empty()) {
+            let operation = contract().operation(id).unwrap_or_else(|| panic!("{id}"));
+            assert_eq!(operation.effect, Effect::Read, "{operation}");
+            assert!(resources::handler(operation.id).is_some(), "{operation}");
+        }
+        for mirror in MIRRORS.iter().filter(|mirror| !mirror.parent.is_empty()) {
+            let list = contract().operation(mirror.list).unwrap();
+            assert_eq!(list.variables().collect::<Vec<_>>(), [mirror.parent], "{list}");
+        }
+    }
 }

@@ -1,13 +1,14 @@
 //! A real tenant's configuration, as the sandbox keeps one.
 //!
-//! What is read, and where it goes, is data: [`SOURCES`]. Whoever reads (the host, over the live client) gives each answer to
-//! a [`Recording`], which takes off what answers add to the documents themselves.
+//! What is read is data: [`SOURCES`]; where it goes, `mirror` knows. Whoever reads (the host, over the live client) gives each
+//! answer to a [`Recording`], which takes off what answers add to the documents themselves.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::mirror;
 use super::state::{Scope, State};
 
 /// One read of a recording.
@@ -20,63 +21,53 @@ pub struct Source {
     pub query: &'static [(&'static str, &'static str)],
     /// The variable of its path, filled with the id of each thing that this other read found: `("spaceId", "getSpaces")`.
     pub each: Option<(&'static str, &'static str)>,
-    /// Where what it finds is kept.
-    collection: &'static str,
-    /// The document's id, where the answer is one document and no list.
-    single: &'static str,
+    /// Whether the answer is one document and no list.
+    single: bool,
     /// Whether it takes no other parameter, not even how many it shows.
     pub alone: bool,
     /// Fields that the answer has and the document has not.
     added: &'static [&'static str],
 }
 
-const fn list(operation: &'static str, collection: &'static str) -> Source {
-    Source { operation, query: &[], each: None, collection, single: "", alone: false, added: &["links"] }
+const fn list(operation: &'static str) -> Source {
+    Source { operation, query: &[], each: None, single: false, alone: false, added: &["links"] }
 }
 
-const fn single(operation: &'static str, id: &'static str) -> Source {
-    Source {
-        operation,
-        query: &[],
-        each: None,
-        collection: "settings",
-        single: id,
-        alone: false,
-        added: &["links", "tenantId"],
-    }
+const fn single(operation: &'static str) -> Source {
+    Source { single: true, added: &["links", "tenantId"], ..list(operation) }
 }
 
 /// Everything that is read, in this order.
 pub const SOURCES: &[Source] = &[
-    Source { added: &["links", "canDelete", "canEdit"], ..list("getRoles", "roles") },
-    Source { query: &[("systemGroups", "true")], alone: true, ..list("getGroups", "systemGroups") },
-    list("getGroups", "groups"),
-    list("getUsers", "users"),
-    list("getIdps", "identityProviders"),
-    Source { added: &["links", "meta"], ..list("getSpaces", "spaces") },
-    Source { each: Some(("spaceId", "getSpaces")), ..list("getSpaceAssignments", "assignments") },
-    Source { each: Some(("spaceId", "getSpaces")), ..list("getSpaceShares", "shares") },
-    list("getWebIntegrations", "webIntegrations"),
-    list("getCSPEntries", "cspOrigins"),
-    list("getThemes", "themes"),
-    list("getExtensions", "extensions"),
-    Source { added: &["files"], ..list("getBrands", "brands") },
-    Source { added: &["links", "clientSecrets"], ..list("getOAuthClients", "oauthClients") },
-    list("getIpPolicies", "ipPolicies"),
-    Source { added: &["links", "itemCount", "full"], ..list("getCollections", "collections") },
-    Source { query: &[("resourceType", "app")], ..list("getItems", APPS) },
-    single("getLicenseSettings", "licenses"),
-    single("getGroupsSettings", "groups"),
-    single("getAuthSettings", "sessions"),
-    single("getDataAlertsSettings", "dataAlerts"),
-    single("getSharingTasksSettings", "sharing"),
+    Source { added: &["links", "canDelete", "canEdit"], ..list("getRoles") },
+    Source { query: &[(SYSTEM_GROUPS, "true")], alone: true, ..list("getGroups") },
+    list("getGroups"),
+    list("getUsers"),
+    list("getIdps"),
+    Source { added: &["links", "meta"], ..list("getSpaces") },
+    Source { each: Some(("spaceId", "getSpaces")), ..list("getSpaceAssignments") },
+    Source { each: Some(("spaceId", "getSpaces")), ..list("getSpaceShares") },
+    list("getWebIntegrations"),
+    list("getCSPEntries"),
+    list("getThemes"),
+    list("getExtensions"),
+    Source { added: &["files"], ..list("getBrands") },
+    Source { added: &["links", "clientSecrets"], ..list("getOAuthClients") },
+    list("getIpPolicies"),
+    Source { added: &["links", "itemCount", "full"], ..list("getCollections") },
+    Source { query: &[("resourceType", "app")], ..list(ITEMS) },
+    single("getLicenseSettings"),
+    single("getGroupsSettings"),
+    single("getAuthSettings"),
+    single("getDataAlertsSettings"),
+    single("getSharingTasksSettings"),
 ];
 
-/// Where apps are kept, as the index of items tells of them.
-const APPS: &str = "apps";
+/// The index of items, which tells of apps.
+const ITEMS: &str = "getItems";
 
-/// What of an item is in its app.
-const ITEM: &[&str] = &["name", "description", "spaceId", "ownerId"];
+/// The parameter that asks for the groups of the system; where they are kept has its name.
+const SYSTEM_GROUPS: &str = "systemGroups";
 
 /// What stands in a secret's place.
 const HIDDEN: &str = "***";
@@ -114,27 +105,21 @@ impl Recording {
     pub fn take(&mut self, source: &Source, items: Vec<Value>) {
         for mut item in items {
             strip(&mut item, source.added);
-            let field = if source.collection == "oauthClients" { "clientId" } else { "id" };
-            let id = match (source.single, source.collection) {
-                ("", APPS) => item["resourceId"].as_str(),
-                ("", _) => item[field].as_str(),
-                (id, _) => Some(id),
-            };
-            let Some(id) = id.map(str::to_owned) else { continue };
-            let document = redacted(match source.collection {
-                APPS => app(&id, &item),
-                "users" => user(item),
-                _ => item,
-            });
-            self.found.entry(source.operation).or_default().push(id.clone());
-            self.state.put(&self.tenant, source.collection, &id, Arc::new(document));
+            let document = if source.operation == ITEMS { mirror::app_of(&item, None) } else { item };
+            let (reading, system) = (source.operation, source.query.iter().any(|(name, _)| *name == SYSTEM_GROUPS));
+            let shown = if reading == ITEMS { "getAppInfo" } else { reading };
+            let Some((collection, id)) = mirror::place(shown, &document) else { continue };
+            let document = redacted(if collection == "users" { user(document) } else { document });
+            self.found.entry(reading).or_default().push(id.clone());
+            let collection = if system { SYSTEM_GROUPS } else { collection };
+            self.state.put(&self.tenant, collection, &id, Arc::new(document));
         }
     }
 
     /// Whether a read gives one document and no list.
     #[must_use]
     pub fn is_single(source: &Source) -> bool {
-        !source.single.is_empty()
+        source.single
     }
 
     /// How many things were found.
@@ -154,18 +139,6 @@ fn strip(document: &mut Value, fields: &[&str]) {
     if let Some(held) = document.as_object_mut() {
         held.retain(|name, _| !fields.contains(&&**name));
     }
-}
-
-/// An app, as far as its item tells of it: what is inside it stays where it is.
-fn app(id: &str, item: &Value) -> Value {
-    let mut app = item.get("resourceAttributes").cloned().filter(Value::is_object).unwrap_or_else(|| json!({}));
-    for field in ITEM {
-        if let Some(value) = item.get(*field) {
-            app[*field] = value.clone();
-        }
-    }
-    app["id"] = json!(id);
-    app
 }
 
 /// A user, with its groups by their ids alone.
