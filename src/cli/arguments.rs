@@ -86,6 +86,9 @@ pub(crate) struct PlanArguments {
     /// Save the plan, to be applied; several go into a folder of this name
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Write the plans as one HTML page that needs nothing else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// How many customers are planned at once; by default 16
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) parallel: Option<u16>,

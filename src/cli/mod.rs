@@ -7,6 +7,7 @@ mod console;
 mod environment;
 mod exit;
 mod follow;
+mod html;
 mod interrupt;
 mod logs;
 mod plan;

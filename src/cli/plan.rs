@@ -11,9 +11,10 @@ use tenantry::{Cancel, Plan, RunStatus};
 use super::arguments::{Common, PlanArguments};
 use super::console::Console;
 use super::exit::Exit;
+use super::html;
 use super::interrupt::Interrupts;
 use super::project::{self, Stopped};
-use crate::report::{Trouble, count, plan_text};
+use crate::report::{Look, Trouble, count, plans_html, plans_text, shapes};
 
 /// The version of the JSON document: raised when a reader must change.
 const VERSION: u32 = 1;
@@ -35,11 +36,18 @@ pub(crate) async fn plan(console: &Arc<Console>, common: &Common, arguments: &Pl
         console.trouble(&trouble);
         return Exit::Configuration;
     }
+    if let Some(file) = &arguments.html
+        && let Err((troubles, exit)) = html::write(file, plans_html(&plans))
+    {
+        console.troubles(troubles);
+        return exit;
+    }
     if common.json {
-        console.json(&json!({ "version": VERSION, "plans": plans }));
+        let shapes: Vec<Vec<&str>> = shapes(&plans).iter().map(|shape| shape.customers().collect()).collect();
+        console.json(&json!({ "version": VERSION, "plans": plans, "shapes": shapes }));
     } else {
-        let screens: Vec<String> = plans.iter().map(|plan| plan_text(plan, common.verbose, console.out())).collect();
-        console.data(&format!("{}\n", screens.join("\n\n")));
+        let look = Look { verbose: common.verbose, style: console.out(), width: console.width() };
+        console.data(&format!("{}\n", plans_text(&plans, look)));
     }
     exit(&plans)
 }

@@ -23,6 +23,8 @@ pub struct Plan {
     pub customer: String,
     /// The target it was planned against.
     pub target: String,
+    /// When it was made.
+    pub made: String,
     /// Whether the playbook would come to its end.
     pub status: RunStatus,
     /// What would change, in the order of the program.
@@ -48,7 +50,6 @@ pub(super) struct Material {
     pub(super) scope: String,
     pub(super) inputs: Value,
     pub(super) verify: bool,
-    pub(super) made: String,
     pub(super) files: BTreeMap<String, String>,
     pub(super) planned: Vec<Planned>,
     pub(super) seen: Seen,
@@ -136,7 +137,7 @@ impl Plan {
         let plan = SavedPlan {
             format: FORMAT,
             release: env!("CARGO_PKG_VERSION").to_owned(),
-            made: material.made.clone(),
+            made: self.made.clone(),
             playbook: self.playbook.clone(),
             target: self.target.clone(),
             scope: material.scope.clone(),
@@ -165,7 +166,7 @@ pub(super) fn changes(told: Vec<Step>, planned: Vec<Planned>) -> Vec<PlannedChan
     let mut changes: Vec<(Option<CallKey>, PlannedChange)> = Vec::new();
     for step in told.into_iter().filter(|step| step.change.is_write()) {
         let writes = step.call.as_ref().and_then(|call| by_call.remove(call)).unwrap_or_default();
-        let fields = if step.fields.is_empty() { seen(&writes) } else { step.fields.iter().map(shown).collect() };
+        let fields = fields(&step, &writes);
         let change = PlannedChange {
             change: step.change,
             subject: step.subject,
@@ -186,7 +187,7 @@ pub(super) fn changes(told: Vec<Step>, planned: Vec<Planned>) -> Vec<PlannedChan
         let change = PlannedChange {
             change,
             subject: first.operation.subject.clone(),
-            fields: seen(&writes),
+            fields: files(&writes).chain(seen(&writes)).collect(),
             site: first.operation.site.clone(),
             requests: writes.iter().map(PlannedRequest::of).collect(),
         };
@@ -209,6 +210,24 @@ impl PlannedRequest {
             assumed: planned.assumed,
         }
     }
+}
+
+/// What a step changes, field by field and, of an archive, file by file.
+fn fields(step: &Step, writes: &[Planned]) -> Vec<FieldChange> {
+    let mut fields: Vec<FieldChange> = files(writes).collect();
+    // The digest of an archive says no more than its files.
+    let is_told = |field: &&FieldChange| fields.is_empty() || field.field != "md5";
+    let told: Vec<FieldChange> = step.fields.iter().filter(is_told).map(shown).collect();
+    fields.extend(if step.fields.is_empty() { seen(writes) } else { told });
+    fields
+}
+
+fn files(writes: &[Planned]) -> impl Iterator<Item = FieldChange> {
+    writes.iter().flat_map(|write| &write.files).map(|file| FieldChange {
+        field: file.path.clone(),
+        before: file.before.clone(),
+        after: file.after.clone(),
+    })
 }
 
 /// The fields of a document that change in what a tenant has, where the script did not tell.

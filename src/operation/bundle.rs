@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{Cursor, Write as _};
+use std::io::{Cursor, Read as _, Write as _};
 
 use bytes::Bytes;
 use md5::Md5;
@@ -75,6 +75,26 @@ impl Bundle {
             writer.write_all(content)?;
         }
         Ok(writer.finish()?.into_inner().into())
+    }
+
+    /// The files of a zip that somebody else may have packed. None when it is none, or holds more than `most` bytes.
+    #[must_use]
+    pub fn unzipped(zip: &[u8], most: u64) -> Option<Self> {
+        let mut archive = zip::ZipArchive::new(Cursor::new(zip)).ok()?;
+        let (mut files, mut left) = (BTreeMap::new(), most);
+        for index in 0..archive.len() {
+            let mut entry = archive.by_index(index).ok()?;
+            if entry.is_dir() {
+                continue;
+            }
+            let path = entry.enclosed_name()?.to_string_lossy().replace('\\', "/");
+            let mut content = Vec::new();
+            // What an archive says of its sizes may be wrong.
+            let size = entry.by_ref().take(left.saturating_add(1)).read_to_end(&mut content).ok()? as u64;
+            left = left.checked_sub(size)?;
+            files.insert(path, Bytes::from(content));
+        }
+        Some(Self { files })
     }
 
     /// MD5 of the zip in lower-case hex: what Qlik Cloud reports as `file.md5`.

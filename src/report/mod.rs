@@ -2,7 +2,11 @@
 
 mod explain_json;
 mod explain_text;
+mod page;
 mod place;
+mod plan_field;
+mod plan_html;
+mod plan_shape;
 mod plan_text;
 mod run_html;
 mod run_json;
@@ -17,7 +21,9 @@ mod undo;
 
 pub(crate) use explain_json::{explained_json, object_json};
 pub(crate) use explain_text::{explained_text, objects_table};
-pub(crate) use plan_text::plan_text;
+pub(crate) use plan_html::plans_html;
+pub(crate) use plan_shape::shapes;
+pub(crate) use plan_text::{Look, plans_text};
 pub(crate) use run_html::run_html;
 pub(crate) use run_json::{VERSION, history_json, milliseconds, run_json};
 pub(crate) use run_text::run_text;

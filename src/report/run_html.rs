@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use serde_json::{Value, json};
 use tenantry::explain::CustomerValues;
 use tenantry::operation::secret::masked;
 use tenantry::operation::{BranchStep, CallKey};
 use tenantry::{Change, Ending, Fate, History, PastEvent, PastOperation, Process, RunKind, RunState, Site};
 
+use super::page::html_page;
 use super::run_text::{next, took};
 use super::step::word;
 use super::table::changes;
-use super::text::clean;
 use super::time::{moment, span};
 
 const PAGE: &str = include_str!("run.html");
@@ -30,22 +28,7 @@ const LANES: usize = 200;
 /// # Errors
 /// When the page of this release is wrong.
 pub(crate) fn run_html(history: &History) -> Result<String, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_recursion_limit(64);
-    let page = cleaned(&page(history));
-    environment.render_str(PAGE, Serde(page))
-}
-
-/// The value without characters that would play with whoever looks at the page.
-fn cleaned(value: &Value) -> Value {
-    match value {
-        Value::String(text) => Value::from(clean(text)),
-        Value::Array(items) => items.iter().map(cleaned).collect(),
-        Value::Object(map) => map.iter().map(|(key, item)| (key.clone(), cleaned(item))).collect(),
-        plain => plain.clone(),
-    }
+    html_page(PAGE, &page(history))
 }
 
 fn page(history: &History) -> Value {

@@ -74,6 +74,41 @@ fn many_customers_are_planned_into_a_folder_and_applied_from_there() {
 }
 
 #[test]
+fn who_reviews_many_plans_reads_their_shapes_and_what_changes_in_their_files() {
+    let project = Folder::stock();
+    good(&project.run(&format!("run {ONBOARD} --customers customers --json")), 0);
+    let customers = project.path().join("customers");
+    let change = |name: &str, of: &[(&str, &str)]| {
+        let path = customers.join(name);
+        let text = of.iter().fold(std::fs::read_to_string(&path).unwrap(), |text, (old, new)| {
+            assert!(text.contains(old), "{name} has {old}");
+            text.replace(old, new)
+        });
+        std::fs::write(path, text).unwrap();
+    };
+    change("harbour.yaml", &[("#F2A104", "#112233")]);
+    change("fenwick.yaml", &[("#B08D57", "#445566")]);
+    // The third differs in kind: a name in its file, and a group.
+    change("pulsewise.yaml", &[("groups:\n", "groups:\n  - { name: auditors, roles: [] }\n")]);
+
+    let plan = format!("plan {ONBOARD} --customers customers");
+    insta::assert_snapshot!("shapes", screen(&project.run(&plan)));
+    let narrow = project.command(&format!("{plan} -vv")).env("COLUMNS", "50").output().unwrap();
+    insta::assert_snapshot!("shapes_in_full", screen(&Ended::of(narrow)));
+    let ended = project.run(&format!("{plan} --json --html page.html"));
+    good(&ended, 2);
+    assert_eq!(ended.json()["shapes"], json!([["fw", "hb"], ["pu"]]));
+    let page = std::fs::read_to_string(project.path().join("page.html")).unwrap();
+    for part in ["2 customers alike: fw, hb", "-   --customer-accent: #F2A104;", "group &quot;auditors&quot;"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(!page.contains("src=") && !page.contains("href=\"http"), "it needs nothing else");
+
+    let nowhere = project.run(&format!("{plan} --html no/such/page.html"));
+    insta::assert_snapshot!("page_nowhere", format!("[exit {}]\n{}", nowhere.code.unwrap(), nowhere.error));
+}
+
+#[test]
 fn a_plan_that_cannot_be_applied_is_refused_before_anything_is_sent() {
     let project = Folder::stock();
     good(&project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml --out hb.plan.json")), 2);

@@ -7,8 +7,9 @@ use tenantry::History;
 use super::super::arguments::{Common, RunsShowArguments};
 use super::super::console::Console;
 use super::super::exit::Exit;
+use super::super::html;
 use super::super::project::Stopped;
-use crate::report::{self, Trouble};
+use crate::report;
 
 pub(super) async fn show(console: &Console, common: &Common, arguments: &RunsShowArguments) -> Result<Exit, Stopped> {
     let host = super::host(common)?;
@@ -22,17 +23,13 @@ pub(super) async fn show(console: &Console, common: &Common, arguments: &RunsSho
 }
 
 fn page(console: &Console, history: &History, file: Option<&Path>) -> Result<(), Stopped> {
-    let page = report::run_html(history).map_err(|error| {
-        (vec![Trouble::new(format!("the page cannot be made: {error}")).help("please report it")], Exit::Internal)
-    })?;
-    let Some(file) = file else {
-        console.data(page.trim_end());
-        return Ok(());
-    };
-    std::fs::write(file, page).map_err(|error| {
-        let trouble = Trouble::new(format!("the page {} cannot be written: {error}", file.display()));
-        (vec![trouble], Exit::Configuration)
-    })?;
-    console.told(&format!("{} shows run {}", file.display(), history.short));
+    let page = report::run_html(history);
+    match file {
+        None => console.data(html::made(page)?.trim_end()),
+        Some(file) => {
+            html::write(file, page)?;
+            console.told(&format!("{} shows run {}", file.display(), history.short));
+        }
+    }
     Ok(())
 }

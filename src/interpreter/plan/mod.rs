@@ -3,6 +3,7 @@
 //! The script is answered as if its writes had been performed. Nothing that leaves is a write: the overlay passes only
 //! reads on, each once, and asks the target nothing about things that only the model has.
 
+mod archives;
 mod laid;
 mod road;
 
@@ -25,7 +26,7 @@ use crate::operation::secret::SecretStore;
 use crate::operation::{
     Body, Call, Digest, Effect, Failure, FailureKind, Host, Key, Operation, Outcome, Payload, Request, Response,
 };
-use crate::plan::{Symbol, Symbols, chosen, words};
+use crate::plan::{FileChange, Symbol, Symbols, chosen, words};
 use crate::qlik::{Client, OauthClient, RetryPolicy, Settings};
 use crate::sandbox::{Difference, Model, View, Wanted};
 use crate::store::Vault;
@@ -82,6 +83,8 @@ pub struct Planned {
     pub canonical: Value,
     /// What it would change.
     pub changed: Vec<Difference>,
+    /// Of an archive that it sends: the files that are not those the target has.
+    pub files: Vec<FileChange>,
     /// The answer the script was given.
     pub answer: Response,
     /// Whether nothing is known of what it does but what the contract says.
@@ -290,14 +293,26 @@ impl Overlay {
         {
             self.meet(key, host).await?;
         }
+        let files = self.archive_changes(key, operation, request).await;
         let _turn = self.turn.lock().await;
-        if !Model::simulates(&operation.id) {
-            let answer = assumed(operation, request);
-            self.note(key, operation, Vec::new(), &answer, true);
-            return Ok(answer);
-        }
-        let (answer, effects) = self.in_model(key, operation, request).await?;
-        self.note(key, operation, effects.changed, &answer, false);
+        let is_assumed = !Model::simulates(&operation.id);
+        let (answer, changed) = if is_assumed {
+            (assumed(operation, request), Vec::new())
+        } else {
+            let (answer, effects) = self.in_model(key, operation, request).await?;
+            (answer, effects.changed)
+        };
+        let mut notes = self.notes();
+        let planned = Planned {
+            key: key.clone(),
+            operation: operation.clone(),
+            canonical: notes.symbols.canonical(operation),
+            changed,
+            files,
+            answer: answer.clone(),
+            assumed: is_assumed,
+        };
+        notes.planned.push(planned);
         Ok(answer)
     }
 
@@ -322,20 +337,6 @@ impl Overlay {
                 }
             }
         }
-    }
-
-    fn note(&self, key: &Key, operation: &Operation, changed: Vec<Difference>, answer: &Response, assumed: bool) {
-        let mut notes = self.notes();
-        let canonical = notes.symbols.canonical(operation);
-        let planned = Planned {
-            key: key.clone(),
-            operation: operation.clone(),
-            canonical,
-            changed,
-            answer: answer.clone(),
-            assumed,
-        };
-        notes.planned.push(planned);
     }
 
     /// Notes what a request says, unless a service would have chosen it.
