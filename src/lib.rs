@@ -48,7 +48,7 @@ pub use history::{
 pub use host::{
     BuildError, Cancel, Difference, Host, HostBuilder, Listing, Plan, PlannedChange, PlannedRequest, Planning,
     Playbook, RecordedTenant, Replayed, Run, RunReport, RunStatus, TenantSummary, TenantsError, Undo, UndoError,
-    UndoReport, UndoStep, UndoVerdict, Verdict, Whose,
+    UndoReport, UndoStep, UndoVerdict, Unmentioned, Verdict, Whose,
 };
 pub use interpreter::{LocalOperation, Stray, Trace, TraceKind};
 pub use operation::{Failure, FailureKind, Site};

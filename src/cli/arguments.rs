@@ -86,6 +86,9 @@ pub(crate) struct PlanArguments {
     /// Save the plan, to be applied; several go into a folder of this name
     #[arg(long, value_name = "FILE|DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// Show also what the last run of this playbook has ensured and the plan does not mention any more
+    #[arg(long)]
+    pub(crate) prune: bool,
     /// Write the plans as one HTML page that needs nothing else
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,

@@ -97,7 +97,7 @@ async fn make(console: &Console, common: &Common, arguments: &PlanArguments) -> 
     console.progress(format!("planning for {}", count(customers.len() as u64, "customer")));
     let planning: Vec<_> = customers
         .iter()
-        .map(|customer| host.plan(&playbook, customer, &target).verify(arguments.what.verify))
+        .map(|customer| host.plan(&playbook, customer, &target).verify(arguments.what.verify).prune(arguments.prune))
         .collect();
     let cancels: Vec<Cancel> = planning.iter().map(tenantry::Planning::canceller).collect();
     let parallel = arguments.parallel.map_or(super::run::PARALLEL, usize::from);

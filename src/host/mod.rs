@@ -19,6 +19,7 @@ mod run;
 mod teller;
 mod trace;
 mod undo;
+mod unmentioned;
 mod work;
 
 pub use builder::{BuildError, HostBuilder};
@@ -30,6 +31,7 @@ pub use replay::{Difference, Replayed};
 pub use report::{RunReport, RunStatus, TenantSummary};
 pub use run::{Cancel, Run};
 pub use undo::{Undo, UndoError, UndoReport, UndoStep, UndoVerdict};
+pub use unmentioned::Unmentioned;
 
 use std::path::Path;
 use std::sync::Arc;

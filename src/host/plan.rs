@@ -16,6 +16,7 @@ use super::planned::{Material, Plan, changes, least_seconds};
 use super::report::RunStatus;
 use super::run::{Cancel, CancelOnDrop, run_id};
 use super::teller::{Teller, listen};
+use super::unmentioned::{self, Unmentioned};
 use super::{Host, Playbook};
 use crate::contract::{Tier, contract};
 use crate::event::{Event, Step};
@@ -34,6 +35,7 @@ pub struct Planning {
     customer: Customer,
     target: String,
     verify: bool,
+    prune: bool,
     listeners: Vec<mpsc::UnboundedSender<Event>>,
     ending: watch::Sender<Option<Ending>>,
 }
@@ -47,6 +49,7 @@ impl Host {
             customer: customer.clone(),
             target: target.to_owned(),
             verify: false,
+            prune: false,
             listeners: Vec::new(),
             ending: watch::Sender::new(None),
         }
@@ -57,6 +60,12 @@ impl Planning {
     /// Plans the verification of logins even when no identity provider changes.
     pub fn verify(mut self, verify: bool) -> Self {
         self.verify = verify;
+        self
+    }
+
+    /// Shows also what the last run of this playbook has ensured and this plan does not mention.
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.prune = prune;
         self
     }
 
@@ -96,6 +105,7 @@ impl Planning {
             playbook: self.playbook,
             customer: self.customer,
             verify: self.verify,
+            prune: self.prune,
             teller: Arc::new(teller),
         };
         (work, self.ending)
@@ -145,6 +155,7 @@ struct Work {
     playbook: Playbook,
     customer: Customer,
     verify: bool,
+    prune: bool,
     teller: Arc<Teller>,
 }
 
@@ -153,6 +164,8 @@ struct Opened {
     scope: String,
     overlay: Arc<Overlay>,
     performs: Arc<dyn Interpreter>,
+    /// What the last run has ensured, when it is asked for.
+    ensured: Option<Vec<Unmentioned>>,
 }
 
 /// What came of the script: what it told, and the files it used.
@@ -198,7 +211,14 @@ impl Work {
         let locals = Locals::new(performing, Arc::new(locals));
         let performs = Registered::new(locals, state.registry(), enrolment, self.customer.code(), &self.teller.run);
         let performs = Arc::new(Sourced::new(performs, connection.source()));
-        Ok(Opened { scope: connection.scope(), overlay, performs })
+        let scope = connection.scope();
+        let ensured = if self.prune {
+            let ensured = unmentioned::ensured(&self.host, scope.clone(), self.playbook.file(), self.customer.code());
+            Some(ensured.await.map_err(Failure::from)?)
+        } else {
+            None
+        };
+        Ok(Opened { scope, overlay, performs, ensured })
     }
 
     /// A registry in memory that knows of this customer what the real one does.
@@ -277,6 +297,10 @@ impl Work {
             *plan.writes.entry(tier).or_default() += 1;
         }
         plan.least_seconds = least_seconds(&planned);
+        if made.driven.output.is_ok() {
+            let without = |ensured: &Vec<Unmentioned>| unmentioned::without(ensured.clone(), &made.told);
+            plan.unmentioned = opened.ensured.as_ref().map(without);
+        }
         plan.changes = changes(made.told, planned.clone());
         plan.material = Some(Box::new(Material {
             scope: opened.scope.clone(),
@@ -305,6 +329,7 @@ impl Work {
             made: self.host.0.clock.now().to_string(),
             status: RunStatus::Succeeded,
             changes: Vec::new(),
+            unmentioned: None,
             output: Map::new(),
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),

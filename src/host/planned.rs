@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::report::RunStatus;
+use super::unmentioned::Unmentioned;
 use crate::contract::{Tier, contract};
 use crate::event::{Change, FieldChange, Step};
 use crate::interpreter::{Planned, STAND_IN, Seen};
@@ -29,6 +30,10 @@ pub struct Plan {
     pub status: RunStatus,
     /// What would change, in the order of the program.
     pub changes: Vec<PlannedChange>,
+    /// What the last run of this playbook has ensured and this plan does not mention, when that is asked for. Nothing
+    /// removes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unmentioned: Option<Vec<Unmentioned>>,
     /// What the playbook would put out; ids and times in it are those of the plan.
     pub output: Map<String, Value>,
     /// Requests to read that were made, by rate limit.

@@ -75,6 +75,7 @@ fn shape(shape: &Shape<'_>) -> Value {
         json!({
             "customer": plan.customer,
             "sum": counted(&[plan]),
+            "unmentioned": plan.unmentioned.iter().flatten().map(|thing| &thing.subject).collect::<Vec<_>>(),
             "changes": plan.changes.iter().map(change).collect::<Vec<_>>(),
         })
     };

@@ -17,6 +17,7 @@ pub(crate) struct Shape<'p> {
 struct Form {
     ended: (RunStatus, Option<String>),
     kinds: BTreeSet<Kind>,
+    leaves: bool,
 }
 
 /// What changes of one kind have in common.
@@ -36,6 +37,7 @@ pub(crate) fn shapes(plans: &[Plan]) -> Vec<Shape<'_>> {
         let form = Form {
             ended: (plan.status, plan.error.as_ref().map(|error| error.message.clone())),
             kinds: plan.changes.iter().map(Kind::of).collect(),
+            leaves: plan.unmentioned.as_ref().is_some_and(|left| !left.is_empty()),
         };
         match shapes.iter_mut().find(|shape| shape.form == form) {
             Some(shape) => shape.plans.push(plan),

@@ -67,7 +67,8 @@ impl Look {
         let style = self.style;
         let Some(first) = plans.first() else { return String::new() };
         let codes = listed(plans.iter().map(|plan| plan.customer.as_str()));
-        if !first.has_changes() && first.error.is_none() {
+        let leaves = plans.iter().any(|plan| plan.unmentioned.as_ref().is_some_and(|left| !left.is_empty()));
+        if !first.has_changes() && first.error.is_none() && !leaves {
             return format!(
                 "{} {}: nothing to change ({} read)",
                 style.paint(Paint::Bold, "plan for"),
@@ -92,6 +93,7 @@ impl Look {
                 let _ = writeln!(screen, "\nA run would make the changes above and then fail.");
             }
         }
+        screen.push_str(&self.unmentioned(plans));
         let _ = write!(screen, "\n{}", sum(plans, style));
         screen
     }
@@ -122,6 +124,26 @@ impl Look {
                 let note = format!("outcome of {} assumed from the contract", request.operation);
                 let _ = writeln!(text, "      {}", style.paint(Paint::Yellow, &clean_line(&note)));
             }
+        }
+        text
+    }
+
+    /// What no plan mentions any more, and who has it.
+    fn unmentioned(self, plans: &[&Plan]) -> String {
+        let mut text = String::new();
+        let left = plans.iter().flat_map(|plan| plan.unmentioned.iter().flatten().map(|thing| (*plan, thing)));
+        for (plan, thing) in left {
+            if text.is_empty() {
+                text.push_str("\n  left as it is, and not mentioned any more since the run before:\n");
+            }
+            let of = if plans.len() > 1 { format!("{}: ", plan.customer) } else { String::new() };
+            let site = thing.site.as_ref().map(|site| format!("  {}:{}", site.file, site.line)).unwrap_or_default();
+            let _ = writeln!(
+                text,
+                "  ? {}{}",
+                clean_line(&format!("{of}{}", thing.subject)),
+                self.style.paint(Paint::Dim, &clean_line(&site))
+            );
         }
         text
     }

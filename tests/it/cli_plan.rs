@@ -109,6 +109,32 @@ fn who_reviews_many_plans_reads_their_shapes_and_what_changes_in_their_files() {
 }
 
 #[test]
+fn what_a_playbook_does_not_mention_any_more_is_told() {
+    let project = Folder::stock();
+    let plan = format!("plan {ONBOARD} --customer customers/harbour.yaml --prune");
+    assert_eq!(project.run(&format!("{plan} --json")).json()["plans"][0]["unmentioned"], json!([]), "there was no run");
+    good(&project.run(&format!("run {ONBOARD} --customer customers/harbour.yaml --json")), 0);
+    let path = project.path().join("customers/harbour.yaml");
+    let customer = std::fs::read_to_string(&path).unwrap();
+    let without = customer
+        .replace("  - { name: hb-planners, roles: [] }\n", "")
+        .replace("      hb-planners: [consumer, contributor]\n", "");
+    let without = without.replace("      hb-planners: [consumer, dataconsumer]", "      hb-keyusers: [consumer]");
+    assert_eq!(without.matches("hb-planners").count(), 0);
+    std::fs::write(&path, without).unwrap();
+    insta::assert_snapshot!("unmentioned", screen(&project.run(&plan)));
+    let unasked = project.run(plan.trim_end_matches(" --prune"));
+    assert!(!unasked.out.contains("hb-planners"), "{}", unasked.out);
+    let hydrate = "playbooks/hydrate.rhai --customer customers/harbour.yaml";
+    good(&project.run(&format!("run {hydrate} --json")), 0);
+    let run = project.run("runs list --json").json()["runs"][0]["id"].as_str().unwrap().to_owned();
+    good(&project.run(&format!("runs undo {run} --yes --json")), 0);
+    std::fs::write(&path, customer.replace("extensions: [route-map]", "extensions: []")).unwrap();
+    let planned = project.run(&format!("plan {hydrate} --prune --json"));
+    assert_eq!(planned.json()["plans"][0]["unmentioned"], json!([]), "it was undone");
+}
+
+#[test]
 fn a_plan_that_cannot_be_applied_is_refused_before_anything_is_sent() {
     let project = Folder::stock();
     good(&project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml --out hb.plan.json")), 2);
