@@ -150,7 +150,7 @@ fn is_of_word(sign: char) -> bool {
 pub fn chosen(key: &Key, answer: &Value) -> Vec<(Symbol, String)> {
     let mut found = Vec::new();
     walk(answer, &mut String::new(), None, &mut |pointer, of, value| {
-        if is_chosen(value) {
+        if is_chosen(value) || pointer.ends_with("/id") && is_id(value) {
             let symbol =
                 Symbol { key: key.clone(), pointer: pointer.to_owned(), of: of.map(str::to_owned), named: None };
             found.push((symbol, value.to_owned()));
@@ -166,7 +166,12 @@ pub fn words<S: BuildHasher>(document: &Value, found: &mut HashSet<String, S>) {
             found.extend(text.split(|sign| !is_of_word(sign)).filter(|word| is_chosen(word)).map(str::to_owned));
         }
         Value::Array(items) => items.iter().for_each(|item| words(item, found)),
-        Value::Object(map) => map.values().for_each(|item| words(item, found)),
+        Value::Object(map) => {
+            if let Some(id) = map.get("id").and_then(Value::as_str).filter(|id| is_id(id)) {
+                found.insert(id.to_owned());
+            }
+            map.values().for_each(|item| words(item, found));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
@@ -198,6 +203,11 @@ fn walk<'v>(
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
+}
+
+/// An id is one by its place, when chance has left out the digits: that of a tenant is 32 letters, digits and signs.
+fn is_id(value: &str) -> bool {
+    value.len() >= 20 && value.chars().all(is_of_word)
 }
 
 /// Ids, host names, times and certificates: long, without spaces, with a digit somewhere. One of few different signs is
