@@ -92,6 +92,9 @@ pub(crate) struct PlanArguments {
     /// Write the plans as one HTML page that needs nothing else
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+    /// Go on where reading a tenant takes this client's first token there: that makes its bot user and may take a seat
+    #[arg(long)]
+    pub(crate) allow_first_token: bool,
     /// How many customers are planned at once; by default 16
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) parallel: Option<u16>,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
+use tenantry::interpreter::FIRST_TOKEN;
 use tenantry::plan::PlanFileError;
 use tenantry::{Cancel, Plan, RunStatus};
 
@@ -89,7 +90,10 @@ async fn make(console: &Console, common: &Common, arguments: &PlanArguments) -> 
     let (host, target) = project::host(common, |builder| builder.new_registry(arguments.what.new_registry))?;
     let (playbook, customers) = project::read(&host, &arguments.what)?;
     console.progress(format!("opening {target}"));
-    if let Err(error) = host.open_target(&target).await {
+    // Where a first token is not allowed, each plan says so itself.
+    if let Err(error) = host.open_target_to_plan(&target, arguments.allow_first_token).await
+        && error.failure.code != FIRST_TOKEN
+    {
         console.end_progress();
         let exit = Exit::of(&error.failure);
         return Err((vec![Trouble::from(&error.failure).note("target", target)], exit));
@@ -97,7 +101,10 @@ async fn make(console: &Console, common: &Common, arguments: &PlanArguments) -> 
     console.progress(format!("planning for {}", count(customers.len() as u64, "customer")));
     let planning: Vec<_> = customers
         .iter()
-        .map(|customer| host.plan(&playbook, customer, &target).verify(arguments.what.verify).prune(arguments.prune))
+        .map(|customer| {
+            let planning = host.plan(&playbook, customer, &target).verify(arguments.what.verify);
+            planning.prune(arguments.prune).allow_first_token(arguments.allow_first_token)
+        })
         .collect();
     let cancels: Vec<Cancel> = planning.iter().map(tenantry::Planning::canceller).collect();
     let parallel = arguments.parallel.map_or(super::run::PARALLEL, usize::from);

@@ -22,10 +22,15 @@ impl Host {
     /// else ends before that is sent.
     ///
     /// # Errors
-    /// When the plan was made by another release's contract, or the project's files are not what they were.
+    /// When the plan was made by another release's contract, a guard ended it, or the project's files are not what they were.
     pub fn apply(&self, plan: SavedPlan) -> Result<Run, Diagnostic> {
         if plan.contract != crate::contract::digest() {
             let title = format!("the plan was made by release {}, whose Qlik Cloud contract is another", plan.release);
+            return Err(Diagnostic::of_failure(&stale(title)));
+        }
+        if let Some(guard) = plan.guards.iter().find(|guard| guard.fired) {
+            let why = guard.why.as_deref().unwrap_or("it does not say why");
+            let title = format!("the guard `{}` ended the plan: {why}", guard.name);
             return Err(Diagnostic::of_failure(&stale(title)));
         }
         for (path, digest) in &plan.files {

@@ -10,14 +10,14 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 use super::Inner;
 use crate::interpreter::{
     self, Embedded, Enrolment, IdentitySource, Interpreter, Layer, Leased, License, Live, Locals, LookedUp,
-    Organization, PATIENCE, Registered, Stray, Timed,
+    Organization, PATIENCE, Registered, Stray, Timed, refused_first_token,
 };
 use crate::operation::secret::SecretStore as _;
 use crate::operation::{Call, Effect, Failure, FailureKind, Host, Key, Operation, Request};
 use crate::project::Target;
-use crate::qlik::{Addresses, Credentials, HttpSettings, RetryPolicy, Settings};
+use crate::qlik::{Access, Addresses, Credentials, HttpSettings, RetryPolicy, Settings};
 use crate::sandbox::{self, Sandbox};
-use crate::store::{Intent, Lease, Leases, Tenant};
+use crate::store::{Intent, Lease, Leases, RunFilter, Tenant};
 
 /// What the builder says about targets.
 pub(super) struct Wiring {
@@ -31,6 +31,8 @@ pub(super) struct Wiring {
 pub(super) struct Connections {
     wiring: Wiring,
     open: Mutex<HashMap<String, Arc<OnceCell<Arc<Connection>>>>>,
+    /// By target, the tenant on which opening it for a plan needed the client's first token.
+    first: Mutex<HashMap<String, String>>,
 }
 
 /// An open target. Its tokens, limits and connections are shared by all runs.
@@ -44,6 +46,10 @@ pub(super) struct Connection {
     patience: Duration,
     /// Held by the run that works on a pinned target.
     turn: Arc<tokio::sync::Mutex<()>>,
+    /// Who tenantry is there; none in the embedded sandbox, which is its own.
+    credentials: Option<Credentials>,
+    /// Tenants that a look into registry and journal found, with the latest run there was at the time.
+    been: Mutex<HashMap<String, (Option<String>, bool)>>,
 }
 
 /// What a run holds while it works on a pinned target.
@@ -71,7 +77,40 @@ pub enum Verdict {
 
 impl Connections {
     pub(super) fn new(wiring: Wiring) -> Self {
-        Self { wiring, open: Mutex::default() }
+        Self { wiring, open: Mutex::default(), first: Mutex::default() }
+    }
+
+    /// The same for a plan. Where opening it would need the client's first token on a tenant, that must be allowed.
+    pub(super) async fn get_to_plan(
+        &self,
+        host: &Inner,
+        name: &str,
+        allowed: bool,
+    ) -> Result<Arc<Connection>, Failure> {
+        let is_open = {
+            let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.get(name).is_some_and(|cell| cell.initialized())
+        };
+        if let (false, Ok(Target::Organization(organization))) = (is_open, host.project.target(name))
+            && let IdentitySource::LicenseOf(hostname) = organization.identity()
+        {
+            // Every run on this target has begun with the same question to the same tenant.
+            let target = name.to_owned();
+            let journal = host.state.journal();
+            let runs = journal.ask(|journal| journal.runs(&RunFilter::default())).await?;
+            if !runs.iter().any(|run| run.opening.target == target) {
+                if !allowed {
+                    return Err(refused_first_token(&hostname));
+                }
+                self.first.lock().unwrap_or_else(PoisonError::into_inner).insert(target, hostname);
+            }
+        }
+        self.get(host, name).await
+    }
+
+    /// The tenant on which opening this target for a plan needed the client's first token.
+    pub(super) fn first(&self, name: &str) -> Option<String> {
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
     /// The target of this name, opened once.
@@ -96,7 +135,8 @@ impl Connections {
             Target::Organization(organization) => {
                 let credentials = organization.credentials(&host.vault).await?;
                 let addresses = organization.addresses();
-                let interpreter: Arc<dyn Interpreter> = Arc::new(self.live(host, credentials, addresses.clone()));
+                let interpreter: Arc<dyn Interpreter> =
+                    Arc::new(self.live(host, credentials.clone(), addresses.clone()));
                 let identity = Organization::new(organization.identity());
                 let identity = identity.identity(&*interpreter, &host.vault).await?;
                 let lists = organization.console.is_some();
@@ -107,15 +147,34 @@ impl Connections {
                     license: organization.license(),
                 };
                 let source = organization.source.as_ref().map(|source| source.tenant.clone());
-                Ok(Connection { interpreter, enrolment, addresses, source, patience: PATIENCE, turn: Arc::default() })
+                Ok(Connection {
+                    interpreter,
+                    enrolment,
+                    addresses,
+                    source,
+                    patience: PATIENCE,
+                    turn: Arc::default(),
+                    credentials: Some(credentials),
+                    been: Mutex::default(),
+                })
             }
             Target::Pinned(pinned) => {
                 let credentials = pinned.credentials(&host.vault).await?;
                 let addresses = pinned.addresses.clone();
-                let interpreter: Arc<dyn Interpreter> = Arc::new(self.live(host, credentials, addresses.clone()));
+                let interpreter: Arc<dyn Interpreter> =
+                    Arc::new(self.live(host, credentials.clone(), addresses.clone()));
                 let enrolment = Enrolment::Pinned { hostname: pinned.tenant.clone() };
                 let source = pinned.source.as_ref().map(|source| source.tenant.clone());
-                Ok(Connection { interpreter, enrolment, addresses, source, patience: PATIENCE, turn: Arc::default() })
+                Ok(Connection {
+                    interpreter,
+                    enrolment,
+                    addresses,
+                    source,
+                    patience: PATIENCE,
+                    turn: Arc::default(),
+                    credentials: Some(credentials),
+                    been: Mutex::default(),
+                })
             }
         }
     }
@@ -170,6 +229,8 @@ impl Connections {
             source,
             patience,
             turn: Arc::default(),
+            credentials: None,
+            been: Mutex::default(),
         })
     }
 
@@ -250,6 +311,44 @@ impl Connection {
             Enrolment::Organization { identity, .. } => identity.clone(),
             Enrolment::Pinned { hostname } => Leases::tenant(hostname),
         }
+    }
+
+    /// Whether this is the embedded sandbox, where nobody minds a client's first token.
+    pub(super) fn is_own(&self) -> bool {
+        self.credentials.is_none()
+    }
+
+    /// Whether the registry or the journal shows that the target's client was on the tenant of this host name before.
+    /// That it is still the same client is taken for granted: neither knows which one it was. An API key needs no token.
+    pub(super) async fn was_at(&self, host: &Inner, hostname: &str) -> Result<bool, Failure> {
+        let access = self.credentials.as_ref().map(|known| known.access(&Host::Tenant(hostname.to_owned())));
+        // A host that is none of the target's is refused before any token is asked for.
+        if matches!(access, Some(Err(_) | Ok(Access::ApiKey(_)))) {
+            return Ok(true);
+        }
+        let (scope, hostname) = (self.scope(), hostname.to_ascii_lowercase());
+        let identity = self.organization().ok();
+        let latest = RunFilter { scope: Some(scope.clone()), limit: Some(1), ..RunFilter::default() };
+        let latest = host.state.journal().ask(move |journal| journal.runs(&latest)).await?;
+        let latest = latest.into_iter().next().map(|run| run.opening.id);
+        let known = self.been.lock().unwrap_or_else(PoisonError::into_inner).get(&hostname).cloned();
+        if let Some((of, was)) = known
+            && (was || of == latest)
+        {
+            return Ok(was);
+        }
+        let registered = match identity {
+            None => false,
+            Some(identity) => {
+                let tenants = host.registry.ask(move |registry| registry.tenants(&identity)).await?;
+                let is = |name: &str| name.eq_ignore_ascii_case(&hostname);
+                tenants.iter().any(|tenant| is(&tenant.hostname) || tenant.alias.as_deref().is_some_and(is))
+            }
+        };
+        let asked = hostname.clone();
+        let was = registered || host.state.journal().ask(move |journal| journal.was_at(&scope, &asked)).await?;
+        self.been.lock().unwrap_or_else(PoisonError::into_inner).insert(hostname, (latest, was));
+        Ok(was)
     }
 
     /// Makes sure that no other run is at work for this customer, or on the one tenant of a pinned target. The runs of

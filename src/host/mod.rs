@@ -208,6 +208,16 @@ impl Host {
         self.on_io(async move { host.0.connections.get(&host.0, &target).await.map(drop) }).await
     }
 
+    /// The same before its first plan, which is not to be a client's first token on a tenant unless that is allowed.
+    ///
+    /// # Errors
+    /// As [`Host::open_target`], and when finding out which organization it is takes a first token that is not allowed.
+    pub async fn open_target_to_plan(&self, target: &str, allow_first_token: bool) -> Result<(), TenantsError> {
+        let (host, target) = (self.clone(), target.to_owned());
+        let opened = async move { host.0.connections.get_to_plan(&host.0, &target, allow_first_token).await.map(drop) };
+        self.on_io(opened).await
+    }
+
     /// The tenants the registry has for the target's organization, and the creations whose end is not known.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::Instrument as _;
 
+use super::connection::Connection;
 use super::drive::{Driven, Ending, Listener, Performer, drive, is_to_end};
 use super::planned::{Material, Plan, changes, least_seconds};
 use super::report::RunStatus;
@@ -20,8 +21,11 @@ use super::unmentioned::{self, Unmentioned};
 use super::{Host, Playbook};
 use crate::contract::{Tier, contract};
 use crate::event::{Event, Step};
-use crate::interpreter::{Enrolment, Interpreter, Locals, Overlay, Permitted, Registered, Sourced};
+use crate::interpreter::{
+    Enrolment, FirstToken, Interpreter, Locals, Overlay, Permitted, Presence, Registered, Sourced,
+};
 use crate::operation::{Failure, Key, Operation, Outcome};
+use crate::plan::verdicts;
 use crate::playbook::{Diagnostic, Runtime, Session, Start, Told};
 use crate::project::Customer;
 use crate::store::{State, content_digest};
@@ -36,6 +40,7 @@ pub struct Planning {
     target: String,
     verify: bool,
     prune: bool,
+    allow_first_token: bool,
     listeners: Vec<mpsc::UnboundedSender<Event>>,
     ending: watch::Sender<Option<Ending>>,
 }
@@ -50,6 +55,7 @@ impl Host {
             target: target.to_owned(),
             verify: false,
             prune: false,
+            allow_first_token: false,
             listeners: Vec::new(),
             ending: watch::Sender::new(None),
         }
@@ -66,6 +72,14 @@ impl Planning {
     /// Shows also what the last run of this playbook has ensured and this plan does not mention.
     pub fn prune(mut self, prune: bool) -> Self {
         self.prune = prune;
+        self
+    }
+
+    /// Goes on where reading a tenant takes the client's first token there, which makes its bot user and may take a seat.
+    /// Without it such a plan stops before that, unless the registry or a run shows that the client was there before. In
+    /// the embedded sandbox nobody minds.
+    pub fn allow_first_token(mut self, allow: bool) -> Self {
+        self.allow_first_token = allow;
         self
     }
 
@@ -106,6 +120,7 @@ impl Planning {
             customer: self.customer,
             verify: self.verify,
             prune: self.prune,
+            allow_first_token: self.allow_first_token,
             teller: Arc::new(teller),
         };
         (work, self.ending)
@@ -156,12 +171,15 @@ struct Work {
     customer: Customer,
     verify: bool,
     prune: bool,
+    allow_first_token: bool,
     teller: Arc<Teller>,
 }
 
 /// What is there while a plan is made.
 struct Opened {
     scope: String,
+    /// What lets reads through to the target.
+    gate: Arc<FirstToken>,
     overlay: Arc<Overlay>,
     performs: Arc<dyn Interpreter>,
     /// What the last run has ensured, when it is asked for.
@@ -191,7 +209,8 @@ impl Work {
     /// Puts the model over the target, with a registry of its own.
     async fn lay(&self) -> Result<Opened, Failure> {
         let host = &self.host.0;
-        let connection = host.connections.get(host, &self.teller.target).await?;
+        let target = &self.teller.target;
+        let connection = host.connections.get_to_plan(host, target, self.allow_first_token).await?;
         let (state, enrolment) = self.registry(connection.enrolment()).await?;
         let clock = Arc::new(AheadClock::of(Arc::clone(&host.clock)));
         let mut seed = [0; 8];
@@ -206,7 +225,9 @@ impl Work {
             vault.clone(),
             Arc::new(move |span| passing.pass(span)),
         );
-        let overlay = Arc::new(Overlay::new(connection.shared(), vault, clock, random, self.customer.values()));
+        let gate = self.gate(&connection);
+        let reached: Arc<dyn Interpreter> = Arc::<FirstToken>::clone(&gate);
+        let overlay = Arc::new(Overlay::new(reached, vault, clock, random, self.customer.values()));
         let performing: Arc<dyn Interpreter> = Arc::<Overlay>::clone(&overlay);
         let locals = Locals::new(performing, Arc::new(locals));
         let performs = Registered::new(locals, state.registry(), enrolment, self.customer.code(), &self.teller.run);
@@ -218,7 +239,19 @@ impl Work {
         } else {
             None
         };
-        Ok(Opened { scope, overlay, performs, ensured })
+        Ok(Opened { scope, gate, overlay, performs, ensured })
+    }
+
+    /// What keeps a client from coming to a tenant for the first time unasked.
+    fn gate(&self, connection: &Arc<Connection>) -> Arc<FirstToken> {
+        let (host, at) = (self.host.clone(), Arc::clone(connection));
+        let was_at: Presence = Arc::new(move |hostname| {
+            let (host, at) = (host.clone(), Arc::clone(&at));
+            Box::pin(async move { at.was_at(&host.0, &hostname).await })
+        });
+        let first = self.host.0.connections.first(&self.teller.target);
+        let allowed = self.allow_first_token || connection.is_own();
+        Arc::new(FirstToken::new(connection.shared(), was_at, allowed, first))
     }
 
     /// A registry in memory that knows of this customer what the real one does.
@@ -292,6 +325,7 @@ impl Work {
         let planned = opened.overlay.planned();
         let mut plan = self.blank();
         plan.reads = opened.overlay.reads();
+        plan.first_tokens = opened.gate.first();
         for write in &planned {
             let tier = contract().operation(&write.operation.id).map_or(Tier::Tier2, |published| published.tier);
             *plan.writes.entry(tier).or_default() += 1;
@@ -313,10 +347,7 @@ impl Work {
         }));
         match made.driven.output {
             Ok(output) => plan.output = output,
-            Err(error) => {
-                plan.status = if error.cancelled { RunStatus::Cancelled } else { RunStatus::Failed };
-                plan.error = Some(error);
-            }
+            Err(error) => plan.fail(error),
         }
         plan
     }
@@ -334,14 +365,17 @@ impl Work {
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),
             least_seconds: 0,
+            first_tokens: Vec::new(),
+            guards: verdicts(None),
             error: None,
             material: None,
         }
     }
 
     fn failed(&self, error: Diagnostic) -> Plan {
-        let status = if error.cancelled { RunStatus::Cancelled } else { RunStatus::Failed };
-        Plan { status, error: Some(error), ..self.blank() }
+        let mut plan = self.blank();
+        plan.fail(error);
+        plan
     }
 }
 

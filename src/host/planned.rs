@@ -11,7 +11,7 @@ use crate::contract::{Tier, contract};
 use crate::event::{Change, FieldChange, Step};
 use crate::interpreter::{Planned, STAND_IN, Seen};
 use crate::operation::{CallKey, Effect, Key, Site, secret};
-use crate::plan::{Allowed, FORMAT, Reading, SavedPlan};
+use crate::plan::{Allowed, FORMAT, Guard, Reading, SavedPlan, verdicts};
 use crate::playbook::Diagnostic;
 use crate::sandbox::{Difference, Scope};
 
@@ -42,6 +42,10 @@ pub struct Plan {
     pub writes: BTreeMap<Tier, u32>,
     /// The least time that the rate limits allow a run to take, in seconds.
     pub least_seconds: u64,
+    /// Tenants, by host name, where reading for this plan took the client's first token: its bot user is there now.
+    pub first_tokens: Vec<String>,
+    /// What may end a plan, and whether it did.
+    pub guards: Vec<Guard>,
     /// Why it would fail.
     pub error: Option<Diagnostic>,
     /// What it takes to apply it.
@@ -97,6 +101,14 @@ pub struct PlannedRequest {
 }
 
 impl Plan {
+    /// Notes why it would fail, and which guard says so.
+    pub(super) fn fail(&mut self, error: Diagnostic) {
+        self.status = if error.cancelled { RunStatus::Cancelled } else { RunStatus::Failed };
+        let code = error.failure.as_ref().map(|failure| failure.code.as_str());
+        self.guards = verdicts(code.map(|code| (code, error.message.as_str())));
+        self.error = Some(error);
+    }
+
     /// Whether a run would change anything.
     #[must_use]
     pub fn has_changes(&self) -> bool {
@@ -154,6 +166,7 @@ impl Plan {
             writes,
             symbols,
             reads,
+            guards: self.guards.clone(),
             // A plan is data of our own and always has a form.
             shown: serde_json::to_value(self).unwrap_or_default(),
             digest: String::new(),

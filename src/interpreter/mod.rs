@@ -44,7 +44,7 @@ pub use looked_up::LookedUp;
 pub use organization::{IdentitySource, Organization};
 pub use patience::PATIENCE;
 pub use permitted::{PermitError, Permits, Permitted};
-pub use plan::{Overlay, Planned, STAND_IN, Seen};
+pub use plan::{FIRST_TOKEN, FirstToken, Overlay, Planned, Presence, STAND_IN, Seen, refused_first_token};
 pub use record::{Record, Unsettled};
 pub use registered::{Enrolment, License, Registered};
 pub use replay::Replay;

@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::Symbol;
+use super::{Guard, Symbol};
 use crate::operation::{Effect, Key, Site, hex};
 
 /// The version of the file's form.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A plan that can be applied: exactly these writes, and what they stand on. Secrets are in it by name only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +43,8 @@ pub struct SavedPlan {
     pub symbols: Vec<Symbol>,
     /// What the target answered, by which `--only-if-unchanged` tells whether it still does.
     pub reads: Vec<Reading>,
+    /// What the guards said. A plan in which one fired is not applied.
+    pub guards: Vec<Guard>,
     /// What people were shown.
     pub shown: Value,
     /// SHA-256 of everything above: a plan that was edited is none any more. No signature: who can edit it can write

@@ -6,6 +6,7 @@ mod page;
 mod place;
 mod plan_field;
 mod plan_html;
+mod plan_notes;
 mod plan_shape;
 mod plan_text;
 mod run_html;

@@ -5,6 +5,7 @@ use tenantry::{Change, Plan, PlannedChange};
 
 use super::page::html_page;
 use super::plan_field::{Line, lines};
+use super::plan_notes::notes;
 use super::plan_shape::{Shape, shapes};
 use super::plan_text::{counted, listed, sign, tally, total};
 use super::text::count;
@@ -80,7 +81,8 @@ fn shape(shape: &Shape<'_>) -> Value {
         })
     };
     let sum = if shape.first().has_changes() { counted(&shape.plans) } else { "nothing to change".to_owned() };
-    json!({ "title": title, "sum": sum, "error": error, "plans": shape.plans.iter().map(plan).collect::<Vec<_>>() })
+    let notes = notes(&shape.plans);
+    json!({ "title": title, "sum": sum, "notes": notes, "error": error, "plans": shape.plans.iter().map(plan).collect::<Vec<_>>() })
 }
 
 fn change(planned: &PlannedChange) -> Value {

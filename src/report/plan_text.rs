@@ -7,6 +7,7 @@ use tenantry::contract::Tier;
 use tenantry::{Change, Plan, PlannedChange};
 
 use super::plan_field::{Line, lines};
+use super::plan_notes::notes;
 use super::plan_shape::{Kind, Shape, shapes};
 use super::style::{Paint, Style};
 use super::text::{clean_line, count};
@@ -69,12 +70,14 @@ impl Look {
         let codes = listed(plans.iter().map(|plan| plan.customer.as_str()));
         let leaves = plans.iter().any(|plan| plan.unmentioned.as_ref().is_some_and(|left| !left.is_empty()));
         if !first.has_changes() && first.error.is_none() && !leaves {
-            return format!(
+            let mut screen = format!(
                 "{} {}: nothing to change ({} read)",
                 style.paint(Paint::Bold, "plan for"),
                 style.paint(Paint::Bold, &codes),
                 plans.iter().map(|plan| total(&plan.reads)).sum::<u32>()
             );
+            note(&mut screen, plans);
+            return screen;
         }
         let mut screen = String::new();
         let title = format!("plan for {codes}: {} on {}", clean_line(&first.playbook), clean_line(&first.target));
@@ -236,7 +239,14 @@ fn sum(plans: &[&Plan], style: Style) -> String {
     if least > 0 {
         let _ = write!(text, "\n     the rate limits let it take no less than {least} s");
     }
+    note(&mut text, plans);
     text
+}
+
+fn note(text: &mut String, plans: &[&Plan]) {
+    for line in notes(plans) {
+        let _ = write!(text, "\n     {line}");
+    }
 }
 
 /// How many of what.

@@ -49,6 +49,7 @@ mod live_embedded;
 mod live_http;
 mod looked_up;
 mod plan;
+mod plan_guards;
 mod playbook;
 mod project;
 mod prune;

@@ -4,6 +4,7 @@
 //! reads on, each once, and asks the target nothing about things that only the model has.
 
 mod archives;
+mod first_token;
 mod laid;
 mod road;
 
@@ -17,6 +18,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+pub use self::first_token::{FIRST_TOKEN, FirstToken, Presence, refused_first_token};
 use self::road::{Effects, Lane, Road, Shared};
 use super::reading::{key_of, reading, whole};
 use super::sandbox::in_process;
@@ -178,8 +180,10 @@ impl Overlay {
             if let Ok(real) = &outcome {
                 words(real.json(), &mut self.notes().given);
             }
-            let tier = contract().operation(&operation.id).map_or(Tier::Tier1, |published| published.tier);
-            *self.reads.lock().unwrap_or_else(PoisonError::into_inner).entry(tier).or_default() += 1;
+            if !matches!(&outcome, Err(failure) if failure.kind == FailureKind::Cancelled) {
+                let tier = contract().operation(&operation.id).map_or(Tier::Tier1, |published| published.tier);
+                *self.reads.lock().unwrap_or_else(PoisonError::into_inner).entry(tier).or_default() += 1;
+            }
             match outcome {
                 // What never came may come when it is asked for again.
                 Err(failure) if failure.kind != FailureKind::Refused => Err(failure),

@@ -1,12 +1,14 @@
 //! Looking for something in all runs there are.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use jiff::Timestamp;
 use rusqlite::Connection;
 
 use super::row::RunRow;
-use super::{Journal, JournalError, chain};
+use super::{Entry, Journal, JournalError, Logged, RunFilter, chain};
+use crate::operation::{Host, Key, RecordedOperation, RecordedOutcome};
 use crate::store::seal;
 
 /// Where a text was found.
@@ -84,6 +86,26 @@ impl Journal {
         Ok(mentions)
     }
 
+    /// Whether a run of this scope was answered by the tenant of this host name. Looks at the latest runs first, and blocks.
+    ///
+    /// # Errors
+    /// When the state file cannot be read.
+    pub(crate) fn was_at(&self, scope: &str, hostname: &str) -> Result<bool, JournalError> {
+        let wanted = [within_json(&hostname.to_ascii_lowercase())];
+        for run in self.runs(&RunFilter { scope: Some(scope.to_owned()), ..RunFilter::default() })? {
+            let id = &run.opening.id;
+            let found =
+                self.mentions(id, &wanted).and_then(|named| Ok(named && answered(&self.entries(id)?, hostname)));
+            match found {
+                Ok(true) => return Ok(true),
+                // What cannot be read shows nothing.
+                Ok(false) | Err(JournalError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
     fn mentions(&self, id: &str, wanted: &[String]) -> Result<bool, JournalError> {
         // It may have been pruned meanwhile.
         let Some((_, entries, _)) = self.read_texts(id)? else { return Ok(false) };
@@ -91,6 +113,27 @@ impl Journal {
             std::str::from_utf8(text).is_ok_and(|text| wanted.iter().any(|wanted| text.contains(wanted.as_str())))
         }))
     }
+}
+
+/// Whether the tenant of this host name answered to anything among these.
+fn answered(entries: &[Logged], hostname: &str) -> bool {
+    let is_there = |operation: &RecordedOperation| match operation.request().map(|request| &request.host) {
+        Some(Host::Tenant(name)) => name.eq_ignore_ascii_case(hostname),
+        _ => false,
+    };
+    let mut asked: HashSet<(&Key, u32)> = HashSet::new();
+    entries.iter().any(|logged| match &logged.entry {
+        Entry::Intent { key, attempt, operation, .. } => {
+            if is_there(operation) {
+                asked.insert((key, *attempt));
+            }
+            false
+        }
+        Entry::Outcome { key, attempt, operation, outcome: RecordedOutcome::Answer { .. } } => {
+            operation.as_deref().is_some_and(is_there) || asked.contains(&(key, *attempt))
+        }
+        _ => false,
+    })
 }
 
 fn texts(connection: &Connection, question: &str) -> rusqlite::Result<Vec<String>> {

@@ -1,0 +1,145 @@
+//! What keeps a plan from doing, or from promising, what nobody asked for.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tenantry::sandbox::{Sandbox, Settings};
+use tenantry::{Customer, Host, Project};
+
+use crate::cli_run::{local, run_locally};
+use crate::support::command_line::{Ended, Folder, Served};
+
+const ONBOARD: &str = "run playbooks/onboard.rhai --customers customers";
+const HYDRATE: &str = "plan playbooks/hydrate.rhai --customer customers/pulsewise.yaml";
+
+#[track_caller]
+fn good(ended: &Ended, code: i32) {
+    assert_eq!(ended.code, Some(code), "{ended:?}");
+}
+
+#[track_caller]
+fn plan(ended: &Ended) -> Value {
+    ended.json()["plans"][0].clone()
+}
+
+/// The names of the guards that fired.
+fn fired(plan: &Value) -> Vec<&str> {
+    let guards = plan["guards"].as_array().unwrap();
+    guards.iter().filter(|guard| guard["fired"] == true).map(|guard| guard["name"].as_str().unwrap()).collect()
+}
+
+fn serve(project: &Folder) -> Served {
+    Served::start(project, "--state served.db --client-id partner --client-secret known --license-key k")
+}
+
+/// The target `local` in a project's settings.
+fn set_target(project: &Folder, served: &Served) {
+    let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tenantry.toml");
+    project.write("tenantry.toml", &std::fs::read_to_string(source).unwrap());
+    project.add_settings(&local(served));
+}
+
+fn bots(project: &Folder) -> usize {
+    let sandbox = Sandbox::open(&project.path().join("served.db"), Settings::default()).unwrap();
+    sandbox.snapshot().to_json().to_string().matches("\"qlikbot\\\\partner\"").count()
+}
+
+#[test]
+fn a_first_token_is_asked_for_before_anything_leaves_and_then_shown() {
+    let project = Folder::stock();
+    let served = serve(&project);
+    set_target(&project, &served);
+    good(&run_locally(&project, &served, ONBOARD), 0);
+    served.end();
+    let before = bots(&project);
+
+    // The customer's tenant is one that a run has made; the source tenant nobody here has seen.
+    let served = serve(&project);
+    set_target(&project, &served);
+    let source = served.text("source").to_owned();
+    let refused = run_locally(&project, &served, &format!("{HYDRATE} --out hb.json"));
+    good(&refused, 1);
+    insta::assert_snapshot!("first_token", format!("{}{}", refused.out, refused.error).replace(&source, "<source>"));
+    assert!(!project.path().join("hb.json").exists());
+    let refused = run_locally(&project, &served, &format!("drift {} --json", &HYDRATE[5..]));
+    good(&refused, 1);
+    let refused = plan(&refused);
+    assert_eq!((fired(&refused), &refused["first_tokens"]), (vec!["first_token"], &json!([])), "{refused}");
+    served.end();
+    assert_eq!(bots(&project), before, "nothing has left");
+
+    let served = serve(&project);
+    set_target(&project, &served);
+    let allowed = run_locally(&project, &served, &format!("{HYDRATE} --allow-first-token --json --out hb.json"));
+    good(&allowed, 2);
+    let allowed = plan(&allowed);
+    assert_eq!((fired(&allowed), &allowed["first_tokens"]), (vec![], &json!([source])), "{allowed}");
+    let saved: Value = serde_json::from_str(&std::fs::read_to_string(project.path().join("hb.json")).unwrap()).unwrap();
+    assert_eq!(saved["guards"], allowed["guards"]);
+    good(&run_locally(&project, &served, "apply hb.json"), 0);
+    // Now a run has been there.
+    let again = run_locally(&project, &served, &format!("{HYDRATE} --json"));
+    good(&again, 0);
+    assert_eq!(plan(&again)["first_tokens"], json!([]));
+    served.end();
+    assert!(bots(&project) > before, "a first token makes a bot");
+}
+
+#[test]
+fn a_pinned_tenant_is_known_once_a_run_was_there_and_no_script_can_talk_its_way_past() {
+    let project = Folder::stock();
+    let served = serve(&project);
+    set_target(&project, &served);
+    let onboarded = run_locally(&project, &served, &format!("{ONBOARD} --json")).json();
+    let run = onboarded["runs"].as_array().unwrap().iter().find(|run| run["customer"] == "hb").unwrap();
+    let tenant = run["tenant"]["hostname"].as_str().unwrap();
+
+    let other = Folder::stock();
+    let (url, id) = (served.text("url"), served.text("client_id"));
+    other.add_settings(&format!(
+        "[targets.local]\naddress = \"{url}\"\ntenant = \"{tenant}\"\nclient_id = \"{id}\"\nclient_secret = {{ env = \"SECRET\" }}\n"
+    ));
+    other.write(
+        "playbooks/catches.rhai",
+        "try { let tenant = tenants::get(customer); tenant.spaces.list(); } catch { log(\"never mind\"); }",
+    );
+    let catches = "plan playbooks/catches.rhai --customer customers/harbour.yaml --json";
+    let refused = run_locally(&other, &served, catches);
+    good(&refused, 1);
+    assert_eq!(fired(&plan(&refused)), ["first_token"]);
+    good(&run_locally(&other, &served, &catches.replacen("plan", "run", 1)), 0);
+    let known = run_locally(&other, &served, catches);
+    good(&known, 0);
+    assert_eq!(plan(&known)["first_tokens"], json!([]));
+}
+
+#[test]
+fn an_embedder_allows_a_first_token_by_a_word() {
+    let project = Folder::stock();
+    let served = serve(&project);
+    set_target(&project, &served);
+    let environment: std::collections::BTreeMap<String, String> =
+        [("SECRET", served.text("client_secret")), ("KEY", served.text("license_key"))]
+            .map(|(name, text)| (name.to_owned(), text.to_owned()))
+            .into();
+    let host = Host::builder()
+        .project(Project::open(project.path()).unwrap())
+        .environment(Arc::new(environment))
+        .lanes(1)
+        .build()
+        .unwrap();
+    let playbook = host
+        .playbook_from_text("playbooks/looks.rhai", "for space in tenants::source().spaces.list() { log(space.name); }")
+        .unwrap();
+    let customer = Customer::from_value(json!({ "code": "hb", "region": "eu" })).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let plan =
+        |allow| runtime.block_on(host.plan(&playbook, &customer, "local").allow_first_token(allow).into_future());
+    let refused = plan(false);
+    let failure = refused.error.as_ref().and_then(|error| error.failure.as_ref()).unwrap();
+    assert_eq!(failure.code, "tenantry/first-token");
+    assert!(refused.guards.iter().any(|guard| guard.name == "first_token" && guard.fired) && refused.saved().is_none());
+    let allowed = plan(true);
+    assert!(allowed.error.is_none(), "{:?}", allowed.error);
+    assert_eq!(allowed.first_tokens, [served.text("source")]);
+}
