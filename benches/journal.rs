@@ -82,6 +82,7 @@ async fn layer(state: &State, clock: &Arc<dyn Clock>, number: usize) -> Journale
         inputs: json!({}),
         verify: false,
         release: "0".to_owned(),
+        plan: None,
     };
     let log = state.journal().begin(opening).await.unwrap();
     let fingerprints = Fingerprints::new(Vault::in_memory(), Random::from_seed(7));

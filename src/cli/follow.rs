@@ -276,6 +276,7 @@ fn finish(console: &Console, common: &Common, reports: &[RunReport]) -> Exit {
 fn how_to_go_on(ended: &[&RunReport]) -> String {
     let resumable: Vec<&&RunReport> = ended.iter().filter(|report| report.is_resumable()).collect();
     match (resumable.as_slice(), ended.len()) {
+        ([one, ..], _) if one.keeps_plan() => "go on with it: the same command again".to_owned(),
         ([one], 1) => format!("go on with it: `tenantry runs resume {}`", one.run),
         ([], _) => "nothing was begun: run the same command again".to_owned(),
         _ => "go on with them: the same command with `--resume`".to_owned(),

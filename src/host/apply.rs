@@ -57,13 +57,12 @@ impl Host {
     pub async fn applying(&self, plan: SavedPlan) -> Result<Run, Diagnostic> {
         let fresh = self.apply(plan)?;
         let Some(keeping) = &fresh.keeping else { return Ok(fresh) };
-        let plan = &keeping.plan;
-        let unfinished = self.unfinished(&fresh.playbook, &fresh.customer, &plan.target).await;
+        let plan = Some(keeping.plan.digest.clone());
+        let unfinished = self.unfinished_of(&fresh.playbook, &fresh.customer, &keeping.plan.target, plan).await;
         let unfinished = unfinished.map_err(|error| Diagnostic::of_failure(&error.failure))?;
-        let made = plan.made.parse::<jiff::Timestamp>().unwrap_or(jiff::Timestamp::MAX);
-        match unfinished.filter(|record| record.began >= made && record.opening.inputs == plan.inputs) {
+        match unfinished {
             Some(record) => {
-                let mut run = self.resume(&record.opening.id)?;
+                let mut run = self.going_on(record)?;
                 run.keeping.clone_from(&fresh.keeping);
                 Ok(run)
             }

@@ -36,7 +36,8 @@ impl Counts {
             self.replayed += 1;
             return;
         }
-        let forbidden = outcome.as_ref().is_err_and(|failure| failure.kind == FailureKind::Denied);
+        let forbidden = [FailureKind::Denied, FailureKind::Cancelled];
+        let forbidden = outcome.as_ref().is_err_and(|failure| forbidden.contains(&failure.kind));
         if forbidden || operation.request().is_none() {
             return;
         }

@@ -38,6 +38,9 @@ pub struct RunReport {
     /// Whether the journal has the run, so that it can be resumed.
     #[serde(skip)]
     pub(super) recorded: bool,
+    /// Whether it carries out a plan.
+    #[serde(skip)]
+    pub(super) keeps_plan: bool,
 }
 
 /// How a run ended.
@@ -85,6 +88,7 @@ impl RunReport {
             output,
             error,
             recorded: false,
+            keeps_plan: false,
         }
     }
 
@@ -105,6 +109,12 @@ impl RunReport {
     pub fn timed_out(&self) -> bool {
         let failure = self.error.as_ref().and_then(|error| error.failure.as_ref());
         failure.is_some_and(|failure| failure.code == RUN_TIMEOUT)
+    }
+
+    /// Whether the run carries out a plan: applying that again is how it goes on.
+    #[must_use]
+    pub fn keeps_plan(&self) -> bool {
+        self.keeps_plan
     }
 
     /// Whether the run can be resumed: it has begun, and has not come to its end.

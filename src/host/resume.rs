@@ -23,9 +23,21 @@ impl Host {
     /// any other run.
     ///
     /// # Errors
-    /// When there is no such run, it has come to its end, a later one took its place, or its playbook cannot be used.
+    /// When there is no such run, it has come to its end, a later one took its place, it carries out a plan, or its playbook
+    /// cannot be used.
     pub fn resume(&self, id: &str) -> Result<Run, Diagnostic> {
         let record = self.0.state.journal().run(id).map_err(|error| Diagnostic::of_failure(&error.into()))?;
+        if record.opening.plan.is_some() {
+            let title = format!("run {} carries out a plan, and writes nothing else", record.opening.id);
+            let hint = "`tenantry apply` with that plan goes on with it";
+            let failure = Failure::new(FailureKind::Denied, "tenantry/run-kind", title).hint(hint);
+            return Err(Diagnostic::of_failure(&failure));
+        }
+        self.going_on(record)
+    }
+
+    /// The run of this record, to go on with.
+    pub(super) fn going_on(&self, record: RunRecord) -> Result<Run, Diagnostic> {
         check(&record).map_err(|failure| Diagnostic::of_failure(&failure))?;
         let opening = record.opening;
         let playbook = self.playbook(&opening.playbook)?;
@@ -48,6 +60,17 @@ impl Host {
         customer: &Customer,
         target: &str,
     ) -> Result<Option<RunRecord>, TenantsError> {
+        self.unfinished_of(playbook, customer, target, None).await
+    }
+
+    /// The same, of the runs that carry out the plan of this digest; without one, of those that carry out none.
+    pub(super) async fn unfinished_of(
+        &self,
+        playbook: &Playbook,
+        customer: &Customer,
+        target: &str,
+        plan: Option<String>,
+    ) -> Result<Option<RunRecord>, TenantsError> {
         let (host, target) = (self.clone(), target.to_owned());
         let (playbook, customer) = (playbook.file().to_owned(), customer.code().to_owned());
         self.on_io(async move {
@@ -55,9 +78,8 @@ impl Host {
             let filter =
                 RunFilter { scope: Some(scope), customer: Some(customer), playbook: Some(playbook), limit: Some(1) };
             let last = host.0.state.journal().ask(move |journal| journal.runs(&filter)).await?;
-            Ok(last
-                .into_iter()
-                .find(|record| record.opening.target == target && record.is_resumable() && check(record).is_ok()))
+            let is_meant = |record: &RunRecord| record.opening.target == target && record.opening.plan == plan;
+            Ok(last.into_iter().find(|record| is_meant(record) && record.is_resumable() && check(record).is_ok()))
         })
         .await
     }

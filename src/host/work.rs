@@ -126,6 +126,7 @@ impl Work {
             inputs: self.customer.values().clone(),
             verify: self.verify,
             release: env!("CARGO_PKG_VERSION").to_owned(),
+            plan: self.keeping.as_ref().map(|keeping| keeping.plan.digest.clone()),
         }
     }
 
@@ -279,6 +280,7 @@ impl Work {
         let tenant = connection.tenant_of(&self.host.0, self.customer.code()).await;
         let mut report = RunReport::new(&self.teller.run, self.customer.code(), driven, tenant);
         report.recorded = true;
+        report.keeps_plan = self.keeping.is_some();
         if let Err(error) = log.end(&report).await {
             report.not_recorded(error);
         }

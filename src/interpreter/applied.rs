@@ -9,7 +9,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Interpreter, Settlement};
 use crate::operation::{Failure, FailureKind, Key, Operation, Outcome, hex};
-use crate::plan::{Allowed, SavedPlan, Symbol, Symbols};
+use crate::plan::{Allowed, Reading, SavedPlan, Symbol, Symbols};
+
+/// So many reads are named as the reason of a refusal.
+const NAMED: usize = 3;
 
 /// Lets through what a plan allows: each write must be the planned write of the same key, else the run ends before it is
 /// sent.
@@ -18,8 +21,10 @@ pub struct Applied<I> {
     allowed: BTreeMap<Key, Allowed>,
     /// Where the values stand that the plan has names for.
     symbols: Vec<Symbol>,
-    /// What reads must answer, when nothing may have changed.
-    reads: Option<BTreeMap<Key, (String, String)>>,
+    /// What reads were answered, by digest.
+    reads: BTreeMap<Key, Reading>,
+    /// Whether all of them must be answered so again.
+    unchanged: bool,
     state: Mutex<State>,
 }
 
@@ -31,20 +36,19 @@ struct State {
     instead: BTreeMap<Key, Key>,
     /// Writes that an earlier process of the run made, and checked.
     recalled: BTreeSet<Key>,
+    /// Reads that were answered otherwise than when the plan was made: why a write may not be the planned one.
+    changed: Vec<(Key, String)>,
 }
 
 impl<I: Interpreter> Applied<I> {
     /// A plan around `inner`. `unchanged`: reads must be answered as they were, too.
     pub fn new(inner: I, plan: &SavedPlan, unchanged: bool) -> Self {
-        let reads = unchanged.then(|| {
-            let reads = plan.reads.iter();
-            reads.map(|read| (read.key.clone(), (read.digest.clone(), read.subject.clone()))).collect()
-        });
         Self {
             inner,
             allowed: plan.writes.iter().map(|write| (write.key.clone(), write.clone())).collect(),
             symbols: plan.symbols.clone(),
-            reads,
+            reads: plan.reads.iter().map(|read| (read.key.clone(), read.clone())).collect(),
+            unchanged,
             state: Mutex::default(),
         }
     }
@@ -86,7 +90,11 @@ impl<I: Interpreter> Applied<I> {
                 other.request == asked && other.key.branch != key.branch && !state.done.contains(&other.key)
             };
             let other = self.allowed.values().find(same).map(|other| other.key.clone());
-            let Some(other) = other else { return Err(Self::refusal(allowed, key, operation, &asked)) };
+            let Some(other) = other else {
+                let failure = Self::refusal(allowed, key, operation, &asked);
+                let detail = failure.detail.clone().unwrap_or_default();
+                return Err(failure.detail(format!("{detail}; {}", reason(&state.changed, key))));
+            };
             state.done.insert(other.clone());
             state.instead.insert(key.clone(), other);
             return Ok(());
@@ -133,15 +141,30 @@ impl<I: Interpreter> Applied<I> {
         }
     }
 
-    fn unchanged(&self, key: &Key, outcome: &Outcome) -> Result<(), Failure> {
-        let (Some(reads), Ok(answer)) = (&self.reads, outcome) else { return Ok(()) };
-        match reads.get(key) {
-            Some((digest, subject)) if *digest != answer_digest(answer.json()) => {
-                Err(differs(format!("{subject} is not as it was when the plan was made")))
-            }
-            _ => Ok(()),
+    /// Compares what a read was answered with what it was when the plan was made.
+    fn compare(&self, key: &Key, outcome: &Outcome) -> Result<(), Failure> {
+        let (Some(read), Ok(answer)) = (self.reads.get(key), outcome) else { return Ok(()) };
+        if read.digest == answer_digest(answer.json()) {
+            return Ok(());
         }
+        if self.unchanged {
+            return Err(differs(format!("{} is not as it was when the plan was made", read.subject)));
+        }
+        self.state().changed.push((key.clone(), read.subject.clone()));
+        Ok(())
     }
+}
+
+/// What was read before `key` in its branch, or in one that holds it, and was not answered as it was.
+fn reason(changed: &[(Key, String)], key: &Key) -> String {
+    let before = changed.iter().filter(|(read, _)| key.branch.starts_with(&read.branch));
+    let mut reads: Vec<String> = before.map(|(read, subject)| format!("{subject} (`{read}`)")).collect();
+    reads.dedup();
+    let shown = reads.split_off(reads.len().saturating_sub(NAMED));
+    if shown.is_empty() {
+        return "what was read before it in this branch is as it was".to_owned();
+    }
+    format!("not as it was when the plan was made: {}", shown.join(", "))
 }
 
 /// SHA-256 of an answer, whatever the order of its fields.
@@ -185,7 +208,7 @@ impl<I: Interpreter> Interpreter for Applied<I> {
                 self.check(key, operation)?;
             }
             let outcome = self.inner.perform(key, operation).await;
-            self.unchanged(key, &outcome)?;
+            self.compare(key, &outcome)?;
             self.bind(key, &outcome);
             outcome
         }

@@ -216,6 +216,9 @@ pub(crate) fn next(history: &History) -> Vec<String> {
     if !run.is_resumable() {
         return Vec::new();
     }
+    if run.opening.plan.is_some() {
+        return vec!["it carries out a plan: `tenantry apply` with that plan goes on with it".to_owned()];
+    }
     let mut lines = vec![format!("tenantry runs resume {short}")];
     if history.unsettled().next().is_some() {
         lines.push("it looks up what is not known; what it cannot find out it asks you".to_owned());

@@ -10,10 +10,16 @@ const ONBOARD: &str = "playbooks/onboard.rhai";
 
 /// A screen without what chance decides.
 fn screen(ended: &Ended) -> String {
+    format!("[exit {}]\n{}", ended.code.unwrap_or(-1), screen_of(&ended.out))
+}
+
+fn screen_of(text: &str) -> String {
     let host = regex::Regex::new(r"[a-z0-9]{15}\.(eu|uk|us)\.qlikcloud\.com").unwrap();
-    let text = host.replace_all(&ended.out, "<host>.$1.qlikcloud.com");
+    let text = host.replace_all(text, "<host>.$1.qlikcloud.com");
     let text = regex::Regex::new(r"/[0-9a-f]{24}\b").unwrap().replace_all(&text, "/<id>");
-    format!("[exit {}]\n{text}", ended.code.unwrap_or(-1))
+    let text = regex::Regex::new(r"\b[0-9a-f]{24}\b").unwrap().replace_all(&text, "<id>");
+    let text = regex::Regex::new(r"\b01[0-9a-f]{6}(-[0-9a-f-]+)?").unwrap().replace_all(&text, "<run>");
+    text.into_owned()
 }
 
 #[track_caller]
@@ -177,6 +183,22 @@ fn what_differs_from_the_plan_stops_before_it_is_sent() {
     good(&late, 1);
     let run = &late.json()["runs"][0];
     assert_eq!((&run["writes"], &run["error"]["failure"]["code"]), (&json!(0), &json!("tenantry/not-as-planned")));
+
+    // A plan makes a group; before it is applied somebody makes one of this name, with a role.
+    let path = project.path().join("customers/harbour.yaml");
+    let customer = std::fs::read_to_string(&path).unwrap();
+    let with = |roles: &str| {
+        let group = format!("groups:\n  - {{ name: hb-auditors, roles: [{roles}] }}\n");
+        std::fs::write(&path, customer.replacen("groups:\n", &group, 1)).unwrap();
+    };
+    with("");
+    good(&project.run(&format!("plan {ONBOARD} --customer customers/harbour.yaml --out hb.plan.json")), 2);
+    with("SharedSpaceCreator");
+    good(&project.run(&format!("run {ONBOARD} --customer customers/harbour.yaml")), 0);
+    let differs = project.run("apply hb.plan.json");
+    good(&differs, 1);
+    let why = differs.error.find("error: ").map_or("", |start| &differs.error[start..]);
+    insta::assert_snapshot!("not_as_planned", screen_of(why));
 }
 
 #[test]
@@ -268,6 +290,14 @@ fn an_apply_that_failed_half_way_goes_on_with_its_run() {
     good(&run_locally(&project, &served, &format!("plan {ONBOARD} {customer} --out hb.json")), 2);
     let first = run_locally(&project, &served, "apply hb.json --json");
     good(&first, 1);
+    let id = first.json()["runs"][0]["run"].as_str().unwrap().to_owned();
+    let without = run_locally(&project, &served, &format!("runs resume {id}"));
+    assert!(
+        without.code == Some(4) && without.error.contains("carries out a plan, and writes nothing else"),
+        "{without:?}"
+    );
+    let shown = run_locally(&project, &served, &format!("runs show {id}"));
+    assert!(shown.out.contains("`tenantry apply` with that plan goes on with it"), "{}", shown.out);
     let second = run_locally(&project, &served, "apply hb.json --json");
     good(&second, 0);
     let (first, second) = (&first.json()["runs"][0], &second.json()["runs"][0]);

@@ -118,6 +118,7 @@ fn opening(id: &str, customer: &str) -> Opening {
         target: "sandbox".to_owned(),
         inputs: json!({ "code": customer, "name": "Harbour Logistics", "users": ["a", "b", "c"] }),
         verify: false,
+        plan: None,
         release: "0.1.0".to_owned(),
     }
 }

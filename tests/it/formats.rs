@@ -67,6 +67,7 @@ fn opening(id: &str, customer: &str) -> Opening {
         target: "prod".to_owned(),
         inputs: json!({ "code": customer, "name": "Harbour Logistics", "region": "eu" }),
         verify: false,
+        plan: None,
         release: "0.1.0".to_owned(),
     }
 }

@@ -38,6 +38,7 @@ fn opening(id: &str, customer: &str) -> Opening {
         inputs: json!({ "code": customer, "name": "Harbour Logistics" }),
         verify: false,
         release: "0.1.0".to_owned(),
+        plan: None,
     }
 }
 

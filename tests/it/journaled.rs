@@ -100,6 +100,7 @@ impl World {
             target: "sandbox".to_owned(),
             inputs: json!({}),
             verify: false,
+            plan: None,
             release: "0".to_owned(),
         };
         let log = state.journal().begin(opening).await.unwrap();

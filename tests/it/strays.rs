@@ -149,6 +149,7 @@ async fn begun(state: &State, customer: &str, run: &str, region: &str) {
         inputs: json!({}),
         verify: false,
         release: "0".to_owned(),
+        plan: None,
     };
     let log = state.journal().begin(opening).await.unwrap();
     let operation = Box::new((&create_tenant(region)).into());

@@ -149,6 +149,7 @@ impl Undo {
                     id: run.clone(),
                     kind: RunKind::Undo(opening.id.clone()),
                     release: env!("CARGO_PKG_VERSION").to_owned(),
+                    plan: None,
                     ..opening.clone()
                 })
                 .await?;

@@ -28,6 +28,9 @@ pub struct Opening {
     pub verify: bool,
     /// The release that began it.
     pub release: String,
+    /// The digest of the plan that it carries out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
 }
 
 /// What a run does.

@@ -56,6 +56,7 @@ pub(crate) fn opening(id: &str, customer: Value) -> Opening {
         inputs: customer,
         verify: false,
         release: "0.1.0".to_owned(),
+        plan: None,
     }
 }
 
