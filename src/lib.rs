@@ -47,8 +47,8 @@ pub use history::{
 };
 pub use host::{
     BuildError, Cancel, Difference, Host, HostBuilder, Listing, Plan, PlannedChange, PlannedRequest, Planning,
-    Playbook, RecordedTenant, Replayed, Run, RunReport, RunStatus, TenantSummary, TenantsError, Undo, UndoError,
-    UndoReport, UndoStep, UndoVerdict, Unmentioned, Verdict, Whose,
+    Playbook, RecordedTenant, Replayed, Run, RunReport, RunStatus, Seats, TenantSummary, TenantsError, Undo, UndoError,
+    UndoReport, UndoStep, UndoVerdict, Unmentioned, Verdict, Whose, share_seats,
 };
 pub use interpreter::{LocalOperation, Stray, Trace, TraceKind};
 pub use operation::{Failure, FailureKind, Site};

@@ -7,7 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde_json::json;
 use tenantry::interpreter::FIRST_TOKEN;
 use tenantry::plan::PlanFileError;
-use tenantry::{Cancel, Plan, RunStatus};
+use tenantry::{Cancel, Plan, RunStatus, share_seats};
 
 use super::arguments::{Common, PlanArguments};
 use super::console::Console;
@@ -111,7 +111,7 @@ async fn make(console: &Console, common: &Common, arguments: &PlanArguments) -> 
     let making = stream::iter(planning).map(std::future::IntoFuture::into_future).buffered(parallel).collect();
     let mut making = std::pin::pin!(making);
     let mut interrupts = Interrupts::listen();
-    let plans: Vec<Plan> = loop {
+    let mut plans: Vec<Plan> = loop {
         tokio::select! {
             biased;
             () = interrupts.next() => cancels.iter().for_each(Cancel::cancel),
@@ -119,5 +119,6 @@ async fn make(console: &Console, common: &Common, arguments: &PlanArguments) -> 
         }
     };
     console.end_progress();
+    share_seats(&mut plans);
     Ok(plans)
 }

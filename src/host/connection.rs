@@ -46,8 +46,9 @@ pub(super) struct Connection {
     patience: Duration,
     /// Held by the run that works on a pinned target.
     turn: Arc<tokio::sync::Mutex<()>>,
-    /// Who tenantry is there; none in the embedded sandbox, which is its own.
+    /// Who tenantry is there; nobody in particular in the embedded sandbox, which is its own.
     credentials: Option<Credentials>,
+    own: Option<Sandbox>,
     /// Tenants that a look into registry and journal found, with the latest run there was at the time.
     been: Mutex<HashMap<String, (Option<String>, bool)>>,
 }
@@ -155,6 +156,7 @@ impl Connections {
                     patience: PATIENCE,
                     turn: Arc::default(),
                     credentials: Some(credentials),
+                    own: None,
                     been: Mutex::default(),
                 })
             }
@@ -173,6 +175,7 @@ impl Connections {
                     patience: PATIENCE,
                     turn: Arc::default(),
                     credentials: Some(credentials),
+                    own: None,
                     been: Mutex::default(),
                 })
             }
@@ -214,7 +217,7 @@ impl Connections {
         host.vault.keep(&license, SecretString::from(sandbox.credentials().license_key));
         let source = Some(sandbox.source_tenant().to_owned());
         let interpreter =
-            Embedded::new(sandbox, Arc::new(host.vault.clone()), Arc::clone(&host.clock), host.random.clone());
+            Embedded::new(sandbox.clone(), Arc::new(host.vault.clone()), Arc::clone(&host.clock), host.random.clone());
         let interpreter: Arc<dyn Interpreter> = Arc::new(interpreter);
         let identity = Organization::new(identity).identity(&*interpreter, &host.vault).await?;
         Ok(Connection {
@@ -230,6 +233,7 @@ impl Connections {
             patience,
             turn: Arc::default(),
             credentials: None,
+            own: Some(sandbox),
             been: Mutex::default(),
         })
     }
@@ -313,14 +317,28 @@ impl Connection {
         }
     }
 
-    /// Whether this is the embedded sandbox, where nobody minds a client's first token.
-    pub(super) fn is_own(&self) -> bool {
-        self.credentials.is_none()
+    /// The embedded sandbox, where nobody minds a client's first token.
+    pub(super) fn own(&self) -> Option<&Sandbox> {
+        self.own.as_ref()
+    }
+
+    /// The client whose bot goes to the tenants of this host, by its id. None where an API key opens them.
+    pub(super) fn client(&self, at: &Host) -> Option<String> {
+        match &self.credentials {
+            None => self.own.as_ref().map(|own| own.credentials().client_id),
+            Some(known) => match known.access(at) {
+                Ok(Access::Client(client)) => Some(client.id),
+                Ok(Access::ApiKey(_)) | Err(_) => None,
+            },
+        }
     }
 
     /// Whether the registry or the journal shows that the target's client was on the tenant of this host name before.
     /// That it is still the same client is taken for granted: neither knows which one it was. An API key needs no token.
     pub(super) async fn was_at(&self, host: &Inner, hostname: &str) -> Result<bool, Failure> {
+        if let Some(own) = &self.own {
+            return Ok(own.has_bot(hostname));
+        }
         let access = self.credentials.as_ref().map(|known| known.access(&Host::Tenant(hostname.to_owned())));
         // A host that is none of the target's is refused before any token is asked for.
         if matches!(access, Some(Err(_) | Ok(Access::ApiKey(_)))) {

@@ -16,6 +16,7 @@ mod replay;
 mod report;
 mod resume;
 mod run;
+mod seats;
 mod teller;
 mod trace;
 mod undo;
@@ -30,6 +31,7 @@ pub use record::{RecordedTenant, Whose};
 pub use replay::{Difference, Replayed};
 pub use report::{RunReport, RunStatus, TenantSummary};
 pub use run::{Cancel, Run};
+pub use seats::{Seats, share_seats};
 pub use undo::{Undo, UndoError, UndoReport, UndoStep, UndoVerdict};
 pub use unmentioned::Unmentioned;
 

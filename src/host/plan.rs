@@ -1,7 +1,7 @@
 //! Dry runs: what a playbook would do for a customer, and nothing of it done.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::drive::{Driven, Ending, Listener, Performer, drive, is_to_end};
 use super::planned::{Material, Plan, changes, least_seconds};
 use super::report::RunStatus;
 use super::run::{Cancel, CancelOnDrop, run_id};
+use super::seats::{self, Need, share_seats};
 use super::teller::{Teller, listen};
 use super::unmentioned::{self, Unmentioned};
 use super::{Host, Playbook};
@@ -28,6 +29,7 @@ use crate::operation::{Failure, Key, Operation, Outcome};
 use crate::plan::verdicts;
 use crate::playbook::{Diagnostic, Runtime, Session, Start, Told};
 use crate::project::Customer;
+use crate::sandbox::Sandbox;
 use crate::store::{State, content_digest};
 use crate::surroundings::{AheadClock, Clock, Random};
 
@@ -101,7 +103,7 @@ impl Planning {
         let made = async {
             let opened = work.open(ending.subscribe()).await?;
             let driven = work.drive(runtime, &opened, Performer::Here(work.permitted(&opened)), &ending).await;
-            Ok(work.plan(&opened, driven))
+            Ok(work.plan(&opened, driven).await)
         };
         let made: Result<Plan, Diagnostic> = made.instrument(work.teller.span()).await;
         made.unwrap_or_else(|diagnostic| work.failed(diagnostic))
@@ -159,7 +161,7 @@ async fn on_a_lane(work: Arc<Work>, io: Handle, ending: watch::Sender<Option<End
         });
     });
     match receiver.await {
-        Ok(driven) => work.plan(&opened, driven),
+        Ok(driven) => work.plan(&opened, driven).await,
         Err(_) => work.failed(Diagnostic::new("the host's lanes have ended")),
     }
 }
@@ -178,6 +180,9 @@ struct Work {
 /// What is there while a plan is made.
 struct Opened {
     scope: String,
+    connection: Arc<Connection>,
+    /// The clients whose bots have a seat already.
+    seated: BTreeSet<String>,
     /// What lets reads through to the target.
     gate: Arc<FirstToken>,
     overlay: Arc<Overlay>,
@@ -227,7 +232,14 @@ impl Work {
         );
         let gate = self.gate(&connection);
         let reached: Arc<dyn Interpreter> = Arc::<FirstToken>::clone(&gate);
-        let overlay = Arc::new(Overlay::new(reached, vault, clock, random, self.customer.values()));
+        let overlay = Overlay::new(reached, vault, clock, random, self.customer.values());
+        let seated = seats::seated(host, &connection).await;
+        let shows_license =
+            if connection.own().is_some() { None } else { seats::licensed(host, &connection, &gate).await };
+        let overlay = Arc::new(overlay.organization(shows_license, seats::in_regions(&connection, &seated)));
+        for (operation, answer) in connection.own().into_iter().flat_map(Sandbox::pool) {
+            overlay.know_license(operation, &answer);
+        }
         let performing: Arc<dyn Interpreter> = Arc::<Overlay>::clone(&overlay);
         let locals = Locals::new(performing, Arc::new(locals));
         let performs = Registered::new(locals, state.registry(), enrolment, self.customer.code(), &self.teller.run);
@@ -239,7 +251,7 @@ impl Work {
         } else {
             None
         };
-        Ok(Opened { scope, gate, overlay, performs, ensured })
+        Ok(Opened { scope, connection, seated, gate, overlay, performs, ensured })
     }
 
     /// What keeps a client from coming to a tenant for the first time unasked.
@@ -250,7 +262,7 @@ impl Work {
             Box::pin(async move { at.was_at(&host.0, &hostname).await })
         });
         let first = self.host.0.connections.first(&self.teller.target);
-        let allowed = self.allow_first_token || connection.is_own();
+        let allowed = self.allow_first_token || connection.own().is_some();
         Arc::new(FirstToken::new(connection.shared(), was_at, allowed, first))
     }
 
@@ -321,11 +333,13 @@ impl Work {
         runtime.start(&self.playbook.text, start)
     }
 
-    fn plan(&self, opened: &Opened, made: Made) -> Plan {
+    async fn plan(&self, opened: &Opened, made: Made) -> Plan {
         let planned = opened.overlay.planned();
         let mut plan = self.blank();
+        let first = opened.gate.first();
+        let need = Need::of(&opened.overlay, &planned, &opened.connection, &opened.seated, &first).await;
         plan.reads = opened.overlay.reads();
-        plan.first_tokens = opened.gate.first();
+        plan.first_tokens = first;
         for write in &planned {
             let tier = contract().operation(&write.operation.id).map_or(Tier::Tier2, |published| published.tier);
             *plan.writes.entry(tier).or_default() += 1;
@@ -344,11 +358,13 @@ impl Work {
             planned,
             seen: opened.overlay.seen(),
             changes: opened.overlay.changes(),
+            need,
         }));
         match made.driven.output {
             Ok(output) => plan.output = output,
             Err(error) => plan.fail(error),
         }
+        share_seats(std::slice::from_mut(&mut plan));
         plan
     }
 
@@ -365,6 +381,7 @@ impl Work {
             reads: BTreeMap::new(),
             writes: BTreeMap::new(),
             least_seconds: 0,
+            seats: Vec::new(),
             first_tokens: Vec::new(),
             guards: verdicts(None),
             error: None,

@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::report::RunStatus;
+use super::seats::{Need, Seats};
 use super::unmentioned::Unmentioned;
 use crate::contract::{Tier, contract};
 use crate::event::{Change, FieldChange, Step};
@@ -42,6 +43,8 @@ pub struct Plan {
     pub writes: BTreeMap<Tier, u32>,
     /// The least time that the rate limits allow a run to take, in seconds.
     pub least_seconds: u64,
+    /// The seats it needs, by kind; none when it does nothing to the pool.
+    pub seats: Vec<Seats>,
     /// Tenants, by host name, where reading for this plan took the client's first token: its bot user is there now.
     pub first_tokens: Vec<String>,
     /// What may end a plan, and whether it did.
@@ -63,6 +66,7 @@ pub(super) struct Material {
     pub(super) planned: Vec<Planned>,
     pub(super) seen: Seen,
     pub(super) changes: Vec<Difference>,
+    pub(super) need: Need,
 }
 
 /// One thing that would change.
@@ -101,6 +105,11 @@ pub struct PlannedRequest {
 }
 
 impl Plan {
+    /// What it does to the pool of seats.
+    pub(super) fn need(&self) -> Option<&Need> {
+        self.material.as_ref().map(|material| &material.need)
+    }
+
     /// Notes why it would fail, and which guard says so.
     pub(super) fn fail(&mut self, error: Diagnostic) {
         self.status = if error.cancelled { RunStatus::Cancelled } else { RunStatus::Failed };

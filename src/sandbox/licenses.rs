@@ -167,6 +167,11 @@ pub(super) fn take_for_bot(context: &mut Context<'_>, subject: &str) {
     }
 }
 
+/// The id of the document of that seat.
+pub(super) fn bot_seat(client: &str) -> String {
+    key("professional", &format!("qlikbot\\{client}"))
+}
+
 /// How one item of a 207 went wrong.
 struct Wrong(StatusCode, &'static str, String);
 

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 use super::context::{Asked, Context, Look, text};
 use super::dispatch::{self, Base, Trusted};
 use super::hosts::{self, Place};
+use super::licenses;
 use super::mirror::{self, MIRRORS};
+use super::pool::Seated;
 use super::settings::Settings;
 use super::state::{Difference, SELF, Scope, State};
 use super::token::Grant;
@@ -29,8 +31,8 @@ const SCOPES: &str = "admin_classic tenants:create tenants:deactivate tenants:re
 /// A model of real tenants. A plain value: copy it to try something.
 #[derive(Clone)]
 pub struct Model {
-    base: State,
-    now: State,
+    pub(super) base: State,
+    pub(super) now: State,
     settings: Settings,
     /// The user that acts in each tenant, by the tenant's host name.
     users: BTreeMap<String, String>,
@@ -42,6 +44,8 @@ pub struct Model {
     changed: BTreeSet<Scope>,
     /// The ids of those that only the model has.
     made: HashSet<Arc<str>>,
+    /// Where the client that the model stands for has the seat of its bots already.
+    seated: Option<Seated>,
 }
 
 impl std::fmt::Debug for Model {
@@ -89,6 +93,7 @@ impl Model {
         // Whose licence it is, the real register host knows.
         organization["licenseKey"] = json!("");
         organization["clientId"] = json!(CLIENT);
+        Self::without_bounds(&mut organization);
         base.put(&Scope::Organization, "organization", SELF, Arc::new(organization));
         Self {
             now: base.clone(),
@@ -99,7 +104,14 @@ impl Model {
             touched: BTreeSet::new(),
             changed: BTreeSet::new(),
             made: HashSet::new(),
+            seated: None,
         }
+    }
+
+    /// Tells the model in which regions the client it stands for has a bot already: another one takes no seat of its own
+    /// there (overview: up to one professional seat per region).
+    pub fn seat_bots(&mut self, seated: Seated) {
+        self.seated = Some(seated);
     }
 
     /// Whether an operation is simulated.
@@ -247,7 +259,10 @@ impl Model {
             let about = asked(&request, (&place, home), &host, &base, &self.settings);
             let mut context = Context::new(about, self.now.clone());
             if let Ok(user) = users::bot(&mut context, CLIENT) {
-                let (after, _) = context.into_changes();
+                let (mut after, _) = context.into_changes();
+                if self.seated.as_ref().is_some_and(|seated| seated(text(tenant, "region"))) {
+                    after.remove(&Scope::Organization, "seats", &licenses::bot_seat(CLIENT));
+                }
                 self.touch(&self.now.diff(&after));
                 self.now = after;
                 self.users.insert(host, user);

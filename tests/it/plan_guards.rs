@@ -143,3 +143,135 @@ fn an_embedder_allows_a_first_token_by_a_word() {
     assert!(allowed.error.is_none(), "{:?}", allowed.error);
     assert_eq!(allowed.first_tokens, [served.text("source")]);
 }
+
+/// A project whose target is a sandbox with so many professional and analyzer seats.
+fn with_seats(professional: u32, analyzer: u32) -> (Folder, Served) {
+    let project = Folder::stock();
+    project.write(
+        "estate.toml",
+        &format!(
+            "[[organizations]]\nname = \"halyard\"\nseats = {{ professional = {professional}, analyzer = {analyzer} }}\n"
+        ),
+    );
+    let served = Served::start(&project, "--estate estate.toml");
+    set_target(&project, &served);
+    (project, served)
+}
+
+const SEATS: &str = "let tenant = tenants::ensure(customer);
+for seat in customer.seats { tenant.licenses.ensure_seats([seat]); }";
+
+/// Customers whose codes and seats these are.
+fn customers(project: &Folder, all: &[(&str, &[&str])]) {
+    project.write("playbooks/seats.rhai", SEATS);
+    for (code, kinds) in all {
+        let seats: Vec<Value> = kinds
+            .iter()
+            .enumerate()
+            .map(|(number, kind)| json!({ "subject": format!("{code}|{number}"), "type": kind }))
+            .collect();
+        let customer =
+            json!({ "code": code, "name": code, "region": "eu", "alias": format!("halyard-{code}"), "seats": seats });
+        project.write(&format!("many/{code}.json"), &customer.to_string());
+    }
+}
+
+#[test]
+fn seats_are_held_against_what_the_organization_has_left() {
+    let (project, served) = with_seats(5, 3);
+    customers(&project, &[("aa", &["professional", "analyzer"]), ("bb", &["professional", "analyzer", "analyzer"])]);
+    let all = "playbooks/seats.rhai --customers many --json";
+    // Where neither a source tenant nor the registry shows one to ask, the pool is not known.
+    let unknown = run_locally(&project, &served, &format!("plan {all}"));
+    good(&unknown, 2);
+    assert_eq!(
+        plan(&unknown)["seats"],
+        json!([{ "type": "analyzer", "needed": 1, "left": null }, { "type": "professional", "needed": 2, "left": null }]),
+        "the bot takes a seat as well"
+    );
+    good(&run_locally(&project, &served, &format!("run {all}")), 0);
+    let settled = run_locally(&project, &served, &format!("plan {all}"));
+    good(&settled, 0);
+    assert_eq!(plan(&settled)["seats"], json!([]));
+
+    // The pool has two professional and no analyzer seats left; a new customer's tenant does not exist yet.
+    customers(&project, &[("cc", &["professional"])]);
+    let new = run_locally(&project, &served, "plan playbooks/seats.rhai --customer many/cc.json --json");
+    good(&new, 2);
+    assert_eq!(plan(&new)["seats"], json!([{ "type": "professional", "needed": 1, "left": 2 }]));
+    let text = run_locally(&project, &served, "plan playbooks/seats.rhai --customer many/cc.json");
+    assert!(text.out.contains("1 professional seat needed, 2 left"), "{}", text.out);
+}
+
+#[test]
+fn customers_planned_together_share_one_pool_and_who_comes_too_late_is_told_who_came_before() {
+    let (project, served) = with_seats(4, 3);
+    customers(&project, &[("aa", &["analyzer"])]);
+    good(&run_locally(&project, &served, "run playbooks/seats.rhai --customer many/aa.json"), 0);
+    customers(
+        &project,
+        &[
+            ("bb", &["professional", "professional"]),
+            ("cc", &["professional", "professional"]),
+            ("dd", &["professional"]),
+        ],
+    );
+    project.write("plans/cc.plan.json", "an older one");
+    let planned = run_locally(&project, &served, "plan playbooks/seats.rhai --customers many --out plans --json");
+    good(&planned, 1);
+    let planned = planned.json();
+    let plans = planned["plans"].as_array().unwrap();
+    let professional = |plan: &Value| plan["seats"][0].clone();
+    assert_eq!(professional(&plans[1]), json!({ "type": "professional", "needed": 2, "left": 3 }));
+    assert_eq!(fired(&plans[1]), [""; 0]);
+    assert_eq!(fired(&plans[2]), ["seats"], "{}", plans[2]);
+    let why = plans[2]["guards"][1]["why"].as_str().unwrap();
+    assert_eq!(why, "2 professional seats are needed and 1 are left: planned before it: `bb` 2");
+    // What is too much for one may be enough for the next.
+    assert_eq!(
+        (fired(&plans[3]), professional(&plans[3])),
+        (vec![], json!({ "type": "professional", "needed": 1, "left": 1 }))
+    );
+    let saved = |code: &str| project.path().join(format!("plans/{code}.plan.json")).exists();
+    assert_eq!([saved("bb"), saved("cc"), saved("dd")], [true, false, true]);
+    // Alone there is enough for it.
+    good(&run_locally(&project, &served, "plan playbooks/seats.rhai --customer many/cc.json"), 2);
+}
+
+#[test]
+fn what_a_playbook_does_not_permit_and_a_pool_that_is_too_small_are_guards_that_fired() {
+    let (project, served) = with_seats(2, 3);
+    customers(&project, &[("aa", &["professional", "professional", "professional"])]);
+    project.write(
+        "playbooks/bare.rhai",
+        "//! Makes a tenant.\n//! @permits tenants:write\ntenants::ensure(customer).spaces.ensure(\"A\", \"shared\");",
+    );
+    let permitted = run_locally(&project, &served, "plan playbooks/bare.rhai --customer many/aa.json --json");
+    good(&permitted, 1);
+    assert_eq!(fired(&plan(&permitted)), ["permissions"]);
+    good(&run_locally(&project, &served, "run playbooks/bare.rhai --customer many/aa.json"), 1);
+    let small = run_locally(&project, &served, "plan playbooks/seats.rhai --customer many/aa.json --json");
+    good(&small, 1);
+    assert_eq!(fired(&plan(&small)), ["seats"], "{}", plan(&small)["error"]);
+}
+
+#[test]
+fn users_of_a_tenant_that_assigns_seats_by_itself_are_counted() {
+    let (project, served) = with_seats(5, 3);
+    customers(&project, &[("aa", &[])]);
+    project.write(
+        "playbooks/on.rhai",
+        "tenants::ensure(customer).licenses.auto_assign(#{ professional: false, analyzer: true });",
+    );
+    project.write(
+        "playbooks/users.rhai",
+        "let tenant = tenants::get(customer); for name in [\"a\", \"b\"] { tenant.users.ensure(#{ subject: `aa|${name}`, name: name, email: `${name}@aa.example` }); }",
+    );
+    let users = "plan playbooks/users.rhai --customer many/aa.json --json";
+    good(&run_locally(&project, &served, "run playbooks/seats.rhai --customer many/aa.json"), 0);
+    assert_eq!(plan(&run_locally(&project, &served, users))["seats"], json!([]));
+    good(&run_locally(&project, &served, "run playbooks/on.rhai --customer many/aa.json"), 0);
+    let planned = run_locally(&project, &served, users);
+    good(&planned, 2);
+    assert_eq!(plan(&planned)["seats"], json!([{ "type": "analyzer", "needed": 2, "left": 3 }]));
+}

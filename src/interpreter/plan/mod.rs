@@ -6,6 +6,7 @@
 mod archives;
 mod first_token;
 mod laid;
+mod pool;
 mod road;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 pub use self::first_token::{FIRST_TOKEN, FirstToken, Presence, refused_first_token};
+use self::pool::License;
 use self::road::{Effects, Lane, Road, Shared};
 use super::reading::{key_of, reading, whole};
 use super::sandbox::in_process;
@@ -53,6 +55,7 @@ pub struct Overlay {
     wanted: Mutex<BTreeSet<(String, Wanted)>>,
     notes: Mutex<Notes>,
     reads: Mutex<BTreeMap<Tier, u32>>,
+    license: License,
 }
 
 /// What is known of a plan that is being made.
@@ -126,6 +129,7 @@ impl Overlay {
             wanted: Mutex::default(),
             notes: Mutex::new(notes),
             reads: Mutex::default(),
+            license: License::default(),
         }
     }
 
@@ -179,6 +183,7 @@ impl Overlay {
             let outcome = self.target.perform(key, operation).await;
             if let Ok(real) = &outcome {
                 words(real.json(), &mut self.notes().given);
+                self.license.hear(&operation.id, real.json());
             }
             if !matches!(&outcome, Err(failure) if failure.kind == FailureKind::Cancelled) {
                 let tier = contract().operation(&operation.id).map_or(Tier::Tier1, |published| published.tier);
@@ -237,6 +242,7 @@ impl Overlay {
         }
         if let Host::Tenant(host) = &request.host {
             if self.shared.model().is_born(host) {
+                self.look_at_license(key, operation, request).await;
                 return (self.now.perform(key, operation).await, None);
             }
             if let Err(failure) = self.meet(key, host).await {
