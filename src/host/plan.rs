@@ -216,7 +216,7 @@ impl Work {
         let host = &self.host.0;
         let target = &self.teller.target;
         let connection = host.connections.get_to_plan(host, target, self.allow_first_token).await?;
-        let (state, enrolment) = self.registry(connection.enrolment()).await?;
+        let (state, enrolment) = self.registry(&connection).await?;
         let clock = Arc::new(AheadClock::of(Arc::clone(&host.clock)));
         let mut seed = [0; 8];
         host.random.fill(&mut seed);
@@ -267,9 +267,16 @@ impl Work {
     }
 
     /// A registry in memory that knows of this customer what the real one does.
-    async fn registry(&self, enrolment: &Enrolment) -> Result<(State, Enrolment), Failure> {
+    async fn registry(&self, connection: &Connection) -> Result<(State, Enrolment), Failure> {
         let host = &self.host.0;
         let state = State::in_memory(Arc::clone(&host.clock)).map_err(Failure::from)?;
+        let (scope, code) = (connection.scope(), self.customer.code().to_owned());
+        let marks = host.registry.ask(move |registry| Ok((registry.marks(&scope, &code)?, scope))).await;
+        let (marks, scope) = marks?;
+        for (name, mark) in marks {
+            state.registry().set_mark(&scope, self.customer.code(), &name, Some(&mark))?;
+        }
+        let enrolment = connection.enrolment();
         let Enrolment::Organization { identity, may_begin, lists, license } = enrolment else {
             return Ok((state, enrolment.clone()));
         };

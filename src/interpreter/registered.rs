@@ -9,10 +9,11 @@ use super::locals::text;
 use super::patience::PATIENCE;
 use super::{Interpreter, Settlement};
 use crate::operation::{Body, Call, Failure, FailureKind, Host, Key, Operation, Outcome, Request, Response, secret};
-use crate::store::{Registry, RegistryError, Tenant, unsettled_hint};
+use crate::store::{Leases, Registry, RegistryError, Tenant, unsettled_hint};
 
 /// Makes sure that no tenant is created twice and none is lost: answers `tenantry.registry.lookup` and
-/// `tenantry.registry.adopt`, and stands around the creation of a tenant.
+/// `tenantry.registry.adopt`, and stands around the creation of a tenant. Keeps the customer's marks: `tenantry.findMark`,
+/// `tenantry.noteMark`.
 ///
 /// The intent is durable before the request goes out, the tenant before its answer goes on. A creation whose end is not
 /// known stays in the registry until a person or a look-up settles it; it is never repeated.
@@ -98,6 +99,27 @@ impl<I: Interpreter> Registered<I> {
         question: impl FnOnce(&Registry) -> Result<T, RegistryError> + Send + 'static,
     ) -> Result<T, Failure> {
         Ok(self.registry.ask(question).await?)
+    }
+
+    /// Under which name the registry keeps the marks of this target.
+    fn scope(&self) -> String {
+        match &self.target {
+            Enrolment::Organization { identity, .. } => identity.clone(),
+            Enrolment::Pinned { hostname } => Leases::tenant(hostname),
+        }
+    }
+
+    async fn find_mark(&self, arguments: &Value) -> Result<Value, Failure> {
+        let (scope, customer, name) = (self.scope(), self.customer.clone(), text(arguments, "name")?.to_owned());
+        let mark = self.ask(move |registry| registry.mark(&scope, &customer, &name)).await?;
+        Ok(mark.unwrap_or_default())
+    }
+
+    async fn note_mark(&self, arguments: &Value) -> Result<Value, Failure> {
+        let (scope, customer, name) = (self.scope(), self.customer.clone(), text(arguments, "name")?.to_owned());
+        let mark = Some(arguments["mark"].clone()).filter(|mark| !mark.is_null());
+        self.ask(move |registry| registry.set_mark(&scope, &customer, &name, mark.as_ref())).await?;
+        Ok(Value::Null)
     }
 
     async fn look_up(&self, key: &Key, operation: &Operation, arguments: &Value) -> Result<Value, Failure> {
@@ -333,6 +355,14 @@ impl<I: Interpreter> Interpreter for Registered<I> {
             }
             (Call::Local { arguments }, "tenantry.registry.adopt") => {
                 async move { self.adopt(arguments).await.map(Response::local) }.boxed()
+            }
+            // { name } -> what was noted of the thing; null when nothing was
+            (Call::Local { arguments }, "tenantry.findMark") => {
+                async move { self.find_mark(arguments).await.map(Response::local) }.boxed()
+            }
+            // { name, mark } -> nothing; null takes away what was noted
+            (Call::Local { arguments }, "tenantry.noteMark") => {
+                async move { self.note_mark(arguments).await.map(Response::local) }.boxed()
             }
             (Call::Request(request), "createTenant") => self.create(key, operation, request).boxed(),
             (Call::Request(request), "patchTenant" | "deactivateTenant" | "reactivateTenant") => async move {

@@ -11,7 +11,7 @@ use super::seal::Seal;
 use super::totals::{self, Tally};
 
 /// The version of the state file's format that this release writes; it reads every earlier one and brings it up to date.
-pub const FORMAT: i64 = 3;
+pub const FORMAT: i64 = 4;
 
 /// Marks a state file as tenantry's (`TNRY`).
 const APPLICATION: i64 = 0x544e_5259;
@@ -20,7 +20,7 @@ const APPLICATION: i64 = 0x544e_5259;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What brings a file of each format to the next one, from nothing on. A step that was released never changes.
-const STEPS: [fn(&Connection) -> rusqlite::Result<()>; 3] = [registry, journal, chain];
+const STEPS: [fn(&Connection) -> rusqlite::Result<()>; 4] = [registry, journal, chain, marks];
 
 /// Format 1: the registry.
 fn registry(connection: &Connection) -> rusqlite::Result<()> {
@@ -157,6 +157,22 @@ UPDATE heads SET last = ends.number
     FROM (SELECT run, max(number) AS number FROM chained GROUP BY run) AS ends WHERE ends.run = heads.run;
 DROP TABLE entries;
 ALTER TABLE chained RENAME TO entries;
+",
+    )
+}
+
+/// Format 4: what tenantry knows of things in tenants that the service does not tell of them.
+fn marks(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(
+        "
+CREATE TABLE marks (
+    organization TEXT NOT NULL,
+    customer     TEXT NOT NULL,
+    name         TEXT NOT NULL,
+    mark         TEXT NOT NULL,
+    seal         BLOB NOT NULL,
+    PRIMARY KEY (organization, customer, name)
+) STRICT, WITHOUT ROWID;
 ",
     )
 }

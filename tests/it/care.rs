@@ -168,6 +168,7 @@ async fn everything(path: &Path) -> State {
     registry.begin_create("org-1", "fw", "run-1", "0:createTenant#0", "ab12").unwrap();
     registry.adopt("org-1", &tenant("hb", "run-0")).unwrap();
     registry.adopt("org-2", &tenant("hb", "run-0")).unwrap();
+    registry.set_mark("org-1", "hb", "data file", Some(&json!({ "size": 20 }))).unwrap();
     state
 }
 
@@ -197,6 +198,8 @@ async fn an_export_brings_everything_to_another_machine() {
     for run in ["run-0", "run-1", "run-2"] {
         assert_eq!(other.journal().entries(run).unwrap(), state.journal().entries(run).unwrap());
     }
+    let marks = [("data file".to_owned(), json!({ "size": 20 }))];
+    assert_eq!(other.registry().marks("org-1", "hb").unwrap(), marks);
     assert_eq!(other.registry().intents("org-1").unwrap(), state.registry().intents("org-1").unwrap());
     // The process at work on the last run is not of that machine.
     let (record, entries, log) = other.journal().reopen("run-2").await.unwrap();
@@ -320,9 +323,9 @@ async fn whatever_is_wrong_with_an_export_it_is_refused_with_the_line() {
     assert_eq!(refused("binary", &vec![0xff; 100_000]), (1, "this is no export of tenantry".to_owned()));
     assert_eq!(refused("another's", b"{\"tenantry\":1}\n{}").0, 1);
     assert!(tried > 200, "{tried}");
-    std::fs::write(&file, "{\"tenantry\":{\"version\":2,\"more\":true}}\n{\"new\":1}\n").unwrap();
+    std::fs::write(&file, "{\"tenantry\":{\"version\":3,\"more\":true}}\n{\"new\":1}\n").unwrap();
     let error = other.import(&file).unwrap_err();
-    assert!(matches!(error, CareError::Newer { found: 2, .. }), "{error}");
+    assert!(matches!(error, CareError::Newer { found: 3, .. }), "{error}");
     std::fs::write(&file, &text).unwrap();
     other.import(&file).unwrap();
 }

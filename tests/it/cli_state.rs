@@ -33,6 +33,7 @@ async fn unfinished() -> Folder {
     past.at(0).ended(opening("run-1", customer("hb")), 3, Ending::Succeeded).await;
     registry.adopt("org-1", &tenant("hb", "run-1")).unwrap();
     registry.adopt("org-1", &tenant("old", "run-of-another-time")).unwrap();
+    registry.set_mark("org-1", "hb", "data file", Some(&json!({ "size": 20 }))).unwrap();
 
     let run = past.at(1_000).begin(opening("run-2", customer("fw"))).await;
     run.file("playbooks/onboard.rhai", PLAYBOOK);
@@ -128,6 +129,7 @@ async fn every_kind_of_damage_is_found_and_told() {
         ("DELETE FROM contents", "the file playbooks/onboard.rhai, as run run-2 used it, is missing"),
         ("UPDATE contents SET bytes = x'70'", "is not what was written"),
         ("UPDATE tenants SET status = 'disabled' WHERE customer = 'hb'", "the row of customer `hb` in tenants"),
+        ("UPDATE marks SET mark = replace(mark, '20', '21')", "the mark `data file` of customer `hb` is not what"),
         ("DELETE FROM intents", "intents of `org-1` should have 1 rows and has 0"),
     ];
     let mut screens = String::new();

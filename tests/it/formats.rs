@@ -12,7 +12,7 @@ use tenantry::store::{Ending, Entry, FORMAT, Logged, Opening, RunFilter, RunKind
 use tenantry::surroundings::{Clock, RuntimeClock};
 
 /// Every format that was ever written.
-const FORMATS: [i64; 3] = [1, 2, 3];
+const FORMATS: [i64; 4] = [1, 2, 3, 4];
 
 fn fixture(format: i64) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/state/format-{format}.db"))
@@ -75,6 +75,12 @@ fn opening(id: &str, customer: &str) -> Opening {
 const ENDED: &str = "019365aa-0000-7000-8000-000000000001";
 const OPEN: &str = "019365aa-0000-7000-8000-000000000002";
 const PLAYBOOK: &[u8] = b"let tenant = tenants::ensure(customer);\n";
+
+const MARK: &str = "data file k3v9x2q7m1c8b5n.eu.qlikcloud.com 6a1 rates.csv";
+
+fn mark() -> serde_json::Value {
+    json!({ "id": "ee6a390c-5d33-11e8-9c2d-fa7ae01bbebc", "size": 20, "sha256": "ab12" })
+}
 
 fn step(subject: &str) -> Entry {
     Entry::Step(Step {
@@ -146,14 +152,15 @@ PRAGMA user_version = 1;",
         .unwrap();
 }
 
-/// Made by this release: the registry, a run that ended and one whose process died.
-async fn write_3(path: &Path) {
+/// Made by this release: the registry with a mark, a run that ended and one whose process died.
+async fn write_4(path: &Path) {
     let state = State::open(path, clock()).unwrap();
     let (registry, journal) = (state.registry(), state.journal());
     for tenant in [harbour(), fenwick()] {
         registry.adopt("org", &tenant).unwrap();
     }
     registry.begin_create("org", "pu", "run-9", "0:createTenant#0", "ab12").unwrap();
+    registry.set_mark("org", "hb", MARK, Some(&mark())).unwrap();
     for (id, customer) in [(ENDED, "hb"), (OPEN, "fw")] {
         let log = journal.begin(opening(id, customer)).await.unwrap();
         log.note(&Entry::Began { process: "process 7".to_owned() });
@@ -179,7 +186,7 @@ async fn write() {
     assert!(!fixture(FORMAT).exists(), "a file of a released format stays as it is");
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("state.db");
-    write_3(&path).await;
+    write_4(&path).await;
     std::fs::copy(path, fixture(FORMAT)).unwrap();
 }
 
@@ -219,7 +226,7 @@ async fn the_registry_of_every_format_is_read_and_goes_on() {
 
 #[tokio::test]
 async fn the_runs_of_every_format_with_a_journal_are_read_and_go_on() {
-    for format in [2, 3] {
+    for format in [2, 3, 4] {
         let (_folder, state) = open(format);
         let journal = state.journal();
         let runs = journal.runs(&RunFilter::default()).unwrap();
@@ -235,5 +242,19 @@ async fn the_runs_of_every_format_with_a_journal_are_read_and_go_on() {
         assert_eq!(entries.len(), 3);
         log.append(&step("space \"Staging\"")).await.unwrap();
         assert_eq!(journal.entries(OPEN).unwrap()[3].entry, step("space \"Staging\""));
+    }
+}
+
+#[test]
+fn marks_are_read_and_go_on() {
+    for format in FORMATS {
+        let (_folder, state) = open(format);
+        let registry = state.registry();
+        let known = (format >= 4).then(mark);
+        assert_eq!(registry.mark("org", "hb", MARK).unwrap(), known, "format {format}");
+        registry.set_mark("org", "hb", "another", Some(&json!(1))).unwrap();
+        let names: Vec<String> = registry.marks("org", "hb").unwrap().into_iter().map(|(name, _)| name).collect();
+        let all = if format >= 4 { vec!["another", MARK] } else { vec!["another"] };
+        assert_eq!(names, all, "format {format}");
     }
 }

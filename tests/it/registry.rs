@@ -160,12 +160,18 @@ async fn dropping_an_organization_leaves_the_others() {
     registry.adopt("sandbox", &tenant("harbour", "t1")).unwrap();
     registry.begin_create("sandbox", "fenwick", "run-1", "k", "d").unwrap();
     registry.adopt("org", &tenant("harbour", "t2")).unwrap();
+    for organization in ["sandbox", "org"] {
+        registry.set_mark(organization, "harbour", "data file", Some(&serde_json::json!(1))).unwrap();
+    }
     registry.drop_organization("sandbox").unwrap();
+    assert_eq!(registry.mark("sandbox", "harbour", "data file").unwrap(), None);
+    assert!(registry.mark("org", "harbour", "data file").unwrap().is_some());
     assert!(!registry.knows("sandbox").unwrap());
     assert!(registry.intents("sandbox").unwrap().is_empty());
     assert!(registry.knows("org").unwrap());
     assert!(registry.forget("org", "harbour").unwrap());
     assert!(!registry.knows("org").unwrap());
+    assert_eq!(registry.marks("org", "harbour").unwrap(), []);
 }
 
 #[cfg(unix)]
@@ -190,7 +196,7 @@ async fn a_newer_state_file_is_left_alone() {
     drop(connection);
     let error = State::open(&path, clock()).unwrap_err();
     assert!(matches!(error, StateError::Newer { found, .. } if found == FORMAT + 6));
-    assert!(error.to_string().ends_with("has format 9; this release reads formats up to 3"), "{error}");
+    assert!(error.to_string().ends_with("has format 10; this release reads formats up to 4"), "{error}");
 }
 
 #[tokio::test]

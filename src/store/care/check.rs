@@ -11,6 +11,7 @@ use crate::store::journal::row::{OPEN, RunRow};
 use crate::store::journal::{Entry, Logged, Opening, RunKind, read_log, unhex};
 use crate::store::lease::{Holders, LeaseRow};
 use crate::store::pack::unpack;
+use crate::store::registry::marks::MarkRow;
 use crate::store::registry::rows::{IntentRow, TenantRow};
 use crate::store::totals::{self, Tally};
 use crate::store::{State, StateError, format};
@@ -245,7 +246,7 @@ impl Examined<'_> {
             let (customer, run, since) = (intent.customer, intent.run, intent.since.to_string());
             self.findings.push(Finding::Creation { organization, customer, run, since, command });
         }
-        Ok(())
+        self.rows("SELECT * FROM marks", MarkRow::read).map(drop)
     }
 
     fn leases(&mut self) -> rusqlite::Result<()> {

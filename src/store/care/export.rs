@@ -15,6 +15,7 @@ use crate::operation::hex;
 use crate::store::journal::log_texts;
 use crate::store::journal::row::RunRow;
 use crate::store::pack::unpack;
+use crate::store::registry::marks::MarkRow;
 use crate::store::registry::rows::{IntentRow, TenantRow};
 use crate::store::seal;
 use crate::store::totals::{self, Tally};
@@ -142,6 +143,12 @@ impl<W: Write> Lines<'_, W> {
             let since = intent.since.to_string();
             let (customer, run, key, digest) = (intent.customer, intent.run, intent.key, intent.digest);
             self.line(&Line::Creation { organization, customer, run, key, digest, since, seal })?;
+        }
+        let marks = "SELECT * FROM marks ORDER BY organization, customer, name";
+        for row in format::all(connection, marks, MarkRow::read)? {
+            let seal = hex(&row.seal());
+            let MarkRow { organization, customer, name, mark } = row;
+            self.line(&Line::Mark { organization, customer, name, mark, seal })?;
         }
         Ok(count)
     }

@@ -18,6 +18,7 @@ use crate::store::journal::row::RunRow;
 use crate::store::journal::{Entry, Opening, unhex};
 use crate::store::lease::Holders;
 use crate::store::pack::pack;
+use crate::store::registry::marks::MarkRow;
 use crate::store::registry::rows::{IntentRow, TenantRow};
 use crate::store::seal::{self, Seal};
 use crate::store::{Intent, State, Tenant};
@@ -197,6 +198,15 @@ impl Import<'_> {
             Line::Creation { organization, customer, run, key, digest, since, seal } => {
                 let since = self.time(&since)?;
                 self.creation(&IntentRow { organization, intent: Intent { customer, run, key, digest, since } }, &seal)
+            }
+            Line::Mark { organization, customer, name, mark, seal } => {
+                let row = MarkRow { organization, customer, name, mark };
+                self.sealed(&seal, row.seal())?;
+                // Each says what its machine last saw: the one that is here was seen from here.
+                if !row.exists(self.connection)? {
+                    row.put(self.connection)?;
+                }
+                Ok(())
             }
             Line::File { digest, base64 } => self.file(&digest, &base64),
             Line::Run { began, status, ended, holder, superseded_by, entries, seal, opening } => {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// The version of exports that this release writes, and the latest it reads.
-pub(super) const EXPORT_VERSION: u64 = 1;
+pub(super) const EXPORT_VERSION: u64 = 2;
 
 /// A line: an object with one field, which says what it is.
 #[derive(Debug, Deserialize, Serialize)]
@@ -37,6 +37,8 @@ pub(super) enum Line {
         since: String,
         seal: String,
     },
+    /// What is known of a thing in a tenant that the service does not tell of it, as the text of a JSON document.
+    Mark { organization: String, customer: String, name: String, mark: String, seal: String },
     /// The content of a file that runs used.
     File { digest: String, base64: String },
     /// A run, whose entries follow. Its seal is over the text of its opening as it stands here.

@@ -1,3 +1,4 @@
+pub(super) mod marks;
 pub(super) mod rows;
 
 use std::fmt;
@@ -329,6 +330,7 @@ impl Registry {
         self.change(move |state| {
             let Some(tenant) = TenantRow::of(state, &organization, &customer)? else { return Ok(Ok(false)) };
             tenant.remove(state)?;
+            state.execute("DELETE FROM marks WHERE organization = ?1 AND customer = ?2", [&organization, &customer])?;
             Ok(Ok(true))
         })
     }
@@ -344,6 +346,7 @@ impl Registry {
                 state.execute(&format!("DELETE FROM {table} WHERE organization = ?1"), [&organization])?;
                 totals::forget(state, table, &organization)?;
             }
+            state.execute("DELETE FROM marks WHERE organization = ?1", [&organization])?;
             Ok(Ok(()))
         })
     }
