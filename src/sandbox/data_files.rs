@@ -73,8 +73,15 @@ fn forbidden() -> Refusal {
     refuse(StatusCode::FORBIDDEN, "HTTP-403", "Forbidden")
 }
 
+/// The built-in connections that a real tenant has shown: their ids are its own.
+const SHOWN: &str = "dataFileConnections";
+
 /// The id of the built-in connection through which a space's files are reached; an empty id is the personal space.
 fn connection_of(context: &Context<'_>, space: &str) -> String {
+    let shown = context.collection(SHOWN).documents();
+    if let Some(shown) = shown.iter().find(|shown| text(shown, "spaceId") == space) {
+        return text(shown, "id").to_owned();
+    }
     let digest = blobs::hex(&Sha256::digest(format!("{} {space}", context.tenant_id())));
     [&digest[..8], &digest[8..12], &digest[12..16], &digest[16..20], &digest[20..32]].join("-")
 }
@@ -420,10 +427,8 @@ fn replace(context: &mut Context<'_>) -> Handled {
     let before = changeable(context, &context.var("id"))?;
     let given = given(context);
     let is_folder = before["folder"] == true;
-    let space = match given["connectionId"].as_str() {
-        Some(connection) => space_of(context, connection)?,
-        None => text(&before, "spaceId").to_owned(),
-    };
+    // Without a connection it goes to the personal space.
+    let space = space_of(context, text(&given, "connectionId"))?;
     if !writes(context, &Caller::of(context), &space) {
         return Err(refuse(StatusCode::FORBIDDEN, "DF-013", "Access to the specified space is forbidden"));
     }

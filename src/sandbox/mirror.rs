@@ -62,6 +62,7 @@ pub(super) const MIRRORS: &[Mirror] = &[
     Mirror { others: &["schedulingGetTasks"], ..mirror("tasks", "id", "schedulingGetTask", "") },
     mirror("dataConnections", "qID", "getDataConnection", "getDataConnections"),
     Mirror { others: &["getDataFiles"], ..mirror("dataFiles", "id", "getDataFile", "") },
+    mirror("dataFileConnections", "id", "getDataFileConnection", "getDataFilesConnections"),
     Mirror {
         others: &["getAutomation", "getAutomations", "workflowsGetAutomations"],
         ..mirror("automations", "id", "workflowsGetAutomation", "")

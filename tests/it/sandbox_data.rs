@@ -89,7 +89,9 @@ fn a_file_lies_in_its_space_and_is_uploaded_anew() {
     assert_eq!((again.status, again.code()), (409, "HTTP-409".to_owned()));
     home.cloud.clock.forward(std::time::Duration::from_secs(60));
     let path = format!("{FILES}/{}", id(&made));
-    let put = home.form(&Method::PUT, &path, &json!({}), Some(b"more,rows\n")).expect(StatusCode::CREATED);
+    let put = home
+        .form(&Method::PUT, &path, &json!({"connectionId": home.connection}), Some(b"more,rows\n"))
+        .expect(StatusCode::CREATED);
     assert_eq!((&put["id"], &put["size"], &put["name"]), (&made["id"], &json!(10), &made["name"]));
     assert_ne!(put["contentUpdatedDate"], made["contentUpdatedDate"]);
     assert_eq!(home.read(&path), put);
@@ -120,7 +122,8 @@ fn folders_hold_files_and_go_with_them() {
     );
     let next = listed["links"]["next"]["href"].as_str().unwrap().split_once(".com").unwrap().1.to_owned();
     assert_eq!(home.read(&next)["data"][0]["name"], "rates/2026");
-    let renamed = home.form(&Method::PUT, &format!("{FILES}/{}", id(folder)), &json!({"name": "tariffs"}), None);
+    let renaming = json!({"name": "tariffs", "connectionId": home.connection});
+    let renamed = home.form(&Method::PUT, &format!("{FILES}/{}", id(folder)), &renaming, None);
     renamed.expect(StatusCode::CREATED);
     assert_eq!(home.names("sort=name"), ["tariffs/2026/eu.csv", "tariffs/base.csv", "top.csv"]);
     home.cloud.delete(&home.host, &format!("{FILES}/{}", id(folder))).expect(StatusCode::NO_CONTENT);

@@ -99,7 +99,7 @@ test("data files and data connections", async () => {
   }
   assert.deepEqual(names(await all(files.getDataFiles({ connectionId, limit: 2 }), 2)), ["b.csv", "c.csv", "rates/eu.csv"]);
   await refused(files.uploadDataFile({ Json: { name: "b.csv", connectionId }, File: csv("x") }), 409);
-  const anew = await answered(files.reuploadDataFile(file.id, { Json: {}, File: csv("longer\n") }), 201);
+  const anew = await answered(files.reuploadDataFile(file.id, { Json: { connectionId }, File: csv("longer\n") }), 201);
   assert.equal(anew.size, 7);
   await answered(files.deleteDataFile(file.id), 204);
   await refused(files.getDataFile(file.id, fresh), 404);
