@@ -60,7 +60,7 @@ impl<'r> From<&'r Body> for Sent<'r> {
                     .iter()
                     .map(|part| match &part.content {
                         Content::Json(value) => (part.name.as_str(), Some(value)),
-                        Content::File { .. } | Content::Bundle(_) => (part.name.as_str(), None),
+                        Content::File { .. } | Content::Text(_) | Content::Bundle(_) => (part.name.as_str(), None),
                     })
                     .collect(),
             ),

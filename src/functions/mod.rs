@@ -21,6 +21,7 @@ mod collections;
 mod converge;
 mod csp_origins;
 mod data_connections;
+mod data_files;
 mod encryption;
 mod extensions;
 mod globals;
@@ -96,6 +97,7 @@ fn rooms() -> Vec<Room> {
         (None, automation_runs::methods()),
         (None, automation_connections::methods()),
         (None, data_connections::methods()),
+        (None, data_files::methods()),
         (None, web_integrations::methods()),
         (None, oauth_clients::methods()),
         (None, csp_origins::methods()),
@@ -136,6 +138,7 @@ pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
         .register_type_with_name::<automations::Automation>("Automation")
         .register_type_with_name::<automation_connections::AutomationConnections>("AutomationConnections")
         .register_type_with_name::<data_connections::DataConnections>("DataConnections")
+        .register_type_with_name::<data_files::DataFiles>("DataFiles")
         .register_type_with_name::<web_integrations::WebIntegrations>("WebIntegrations")
         .register_type_with_name::<oauth_clients::OauthClients>("OauthClients")
         .register_type_with_name::<csp_origins::CspOrigins>("CspOrigins")

@@ -77,7 +77,7 @@ fn form<'p>(parts: impl Iterator<Item = &'p Part>) -> Value {
             Content::Json(value) => {
                 fields.insert(part.name.clone(), value.clone());
             }
-            Content::File { .. } | Content::Bundle(_) => {}
+            Content::File { .. } | Content::Text(_) | Content::Bundle(_) => {}
         }
     }
     Value::Object(fields)
@@ -162,7 +162,7 @@ impl File {
             Content::Json(Value::Object(files)) => {
                 Self { name: named_by(files.keys().map(String::as_str)).or(sent), md5: None }
             }
-            Content::File { .. } | Content::Json(_) => Self { name: sent, md5: None },
+            Content::File { .. } | Content::Text(_) | Content::Json(_) => Self { name: sent, md5: None },
         }
     }
 }

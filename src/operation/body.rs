@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
-use super::{Bundle, Host};
+use super::{Bundle, Digest, Host};
 
 /// The body of a request.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +57,8 @@ pub enum Content {
         /// SHA-256 of its content.
         sha256: String,
     },
+    /// A text that was made in the run, sent as a file.
+    Text(String),
     /// A list of files, zipped when sent.
     Bundle(Bundle),
 }
@@ -84,6 +87,7 @@ impl Part {
         match &self.content {
             Content::Json(value) => value.clone(),
             Content::File { sha256, .. } => json!({ "sha256": sha256 }),
+            Content::Text(text) => json!({ "sha256": Digest(Sha256::digest(text).into()).to_string() }),
             Content::Bundle(bundle) => bundle.describe(),
         }
     }

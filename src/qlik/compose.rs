@@ -38,6 +38,7 @@ pub(super) fn payload(body: &Body, secrets: &Disclosed, random: &Random) -> Resu
                     // Qlik's own toolkit sends objects as parts with an empty file name.
                     Content::Json(_) => ("application/json", Some(part.file_name.as_deref().unwrap_or_default())),
                     Content::File { path, .. } => (content_type(path), part.file_name.as_deref()),
+                    Content::Text(_) => ("application/octet-stream", part.file_name.as_deref()),
                     Content::Bundle(_) => ("application/zip", part.file_name.as_deref()),
                 };
                 let file_name = file_name.map(|name| format!("; filename=\"{}\"", quoted(name))).unwrap_or_default();
@@ -48,6 +49,7 @@ pub(super) fn payload(body: &Body, secrets: &Disclosed, random: &Random) -> Resu
                 match &part.content {
                     Content::Json(value) => payload.push_bytes(secrets.resolve(value).to_string()),
                     Content::File { path, sha256 } => payload.push_file(path.clone(), sha256.clone()),
+                    Content::Text(text) => payload.push_bytes(text.clone()),
                     Content::Bundle(bundle) => payload.push_bytes(bundle.zip().map_err(|error| {
                         Failure::new(FailureKind::Denied, "tenantry/bundle", "the files cannot be zipped")
                             .detail(error.to_string())

@@ -257,6 +257,43 @@ fn a_data_connection_that_is_there_is_planned_by_what_of_it_differs() {
     good(&project.run(&format!("plan {hydrate}")), 0);
 }
 
+#[test]
+fn a_data_file_that_is_as_it_was_left_is_no_change_and_one_that_differs_is_planned_and_uploaded_anew() {
+    let project = Folder::stock();
+    let hydrate = "playbooks/hydrate.rhai --customer customers/fenwick.yaml";
+    for playbook in [&format!("{ONBOARD} --customer customers/fenwick.yaml"), hydrate] {
+        good(&project.run(&format!("run {playbook} -q")), 0);
+    }
+    let marks = || {
+        let state = rusqlite::Connection::open(project.path().join(".tenantry/state.db")).unwrap();
+        let mut rows = state.prepare("SELECT mark FROM marks").unwrap();
+        let marks: Vec<String> = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
+        marks
+    };
+    let left = marks();
+    assert_eq!(left.len(), 1);
+    good(&project.run(&format!("plan {hydrate}")), 0);
+    let path = project.path().join("templates/data/section-access.csv");
+    let template = std::fs::read_to_string(&path).unwrap().replace("CLIENT", "PORTFOLIO");
+    std::fs::write(&path, template).unwrap();
+    let planned = project.run(&format!("plan {hydrate} --out fw.plan.json --json"));
+    good(&planned, 2);
+    let written: Value =
+        serde_json::from_str(&std::fs::read_to_string(project.path().join("fw.plan.json")).unwrap()).unwrap();
+    let writes = written["writes"].as_array().unwrap();
+    assert_eq!((writes.len(), &writes[0]["request"]["operation"]), (1, &json!("reuploadDataFile")), "{written}");
+    assert_eq!(marks(), left, "a plan notes nothing");
+    good(&project.run("apply fw.plan.json"), 0);
+    assert_ne!(marks(), left);
+    good(&project.run(&format!("plan {hydrate}")), 0);
+    // On a machine that knows nothing of what was sent.
+    rusqlite::Connection::open(project.path().join(".tenantry/state.db"))
+        .unwrap()
+        .execute("DELETE FROM marks", [])
+        .unwrap();
+    good(&project.run(&format!("plan {hydrate}")), 2);
+}
+
 /// Somebody makes a group that the playbook does not name: it makes no difference to what is written.
 const SOMEBODY: &str = "let tenant = tenants::get(customer); tenant.groups.ensure(\"somebody's\");";
 const LISTS: &str =

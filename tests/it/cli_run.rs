@@ -379,6 +379,21 @@ impl Reader {
                         );
                     }
                 }
+                "data_files" => {
+                    let spaces = self.list("spaces?limit=100");
+                    for wanted in list(wanted) {
+                        let space = &find(&spaces, "name", &wanted["space"])["id"];
+                        let of = self.list(&format!("data-files/connections?spaceId={}", text(space)));
+                        let held = self.list(&format!("data-files?connectionId={}", text(&of[0]["id"])));
+                        // Nobody is shown what is in it: the head, and a line for each seat.
+                        let seats = list(&customer["seats"]).iter().map(|seat| match &seat["type"] {
+                            kind if *kind == "professional" => "USER,,*\n".len() + text(&seat["subject"]).len(),
+                            _ => "USER,,\n".len() + 2 * text(&seat["subject"]).len(),
+                        });
+                        let size = "ACCESS,USERID,CLIENT\n".len() + seats.sum::<usize>();
+                        assert_eq!(find(&held, "name", &wanted["name"])["size"], json!(size));
+                    }
+                }
                 "automations" => {
                     let held = self.ask("GET", "/api/workflows/automations", "");
                     for name in list(wanted) {

@@ -98,6 +98,7 @@ fn every_function_is_documented() {
                 "automations",
                 "automation",
                 "connections",
+                "files",
             ]
             .contains(&name.as_str())
         });

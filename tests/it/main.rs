@@ -22,6 +22,7 @@ mod functions_automations;
 mod functions_brands;
 mod functions_collections;
 mod functions_data;
+mod functions_data_files;
 mod functions_driver;
 mod functions_embedding;
 mod functions_globals;

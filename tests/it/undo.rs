@@ -302,3 +302,37 @@ fn a_data_connection_that_a_run_made_is_removed_and_one_it_changed_is_as_before(
     let looked = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
     assert_eq!(looked["runs"][0]["output"], json!({ "host": "one", "gone": true }), "{looked}");
 }
+
+#[test]
+fn a_data_file_that_a_run_made_is_removed_and_one_it_replaced_stays_as_it_is() {
+    let folder = changed("");
+    let upload = |name: &str, content: &str| {
+        format!(
+            "tenants::get(customer).spaces.get(\"Staging\").data_files.ensure(\"{name}\", #{{ content: \"{content}\" }});\n"
+        )
+    };
+    folder.write("playbooks/first.rhai", &upload("kept.csv", "one"));
+    folder.write("playbooks/more.rhai", &[upload("kept.csv", "other"), upload("in/new.csv", "one")].concat());
+    for playbook in ["first", "more"] {
+        let ended = folder.run(&format!("run playbooks/{playbook}.rhai --customer customers/harbour.yaml -q"));
+        assert_eq!(ended.code, Some(0), "{}", ended.error);
+    }
+    let run = run_of(&folder, "playbooks/more.rhai");
+    let done = folder.run(&format!("runs undo {run} --yes --json"));
+    let (kept, new) = ("data file \"kept.csv\" in space \"Staging\"", "data file \"in/new.csv\" in space \"Staging\"");
+    assert_eq!(verdicts(&done.json()), of(&[("remove", new), ("irreversible", kept)]), "{}", done.out);
+    assert!(done.out.contains("the files it had before are not kept"), "{}", done.out);
+    let look = "let held = tenants::get(customer).spaces.get(\"Staging\").data_files;\n\
+         output(#{ size: held.get(\"kept.csv\").size, gone: held.find(\"in/new.csv\") == () });";
+    folder.write("playbooks/look.rhai", look);
+    let looked = folder.run("run playbooks/look.rhai --customer customers/harbour.yaml --json -q").json();
+    assert_eq!(looked["runs"][0]["output"], json!({ "size": 5, "gone": true }), "{looked}");
+    // What is made once more is uploaded, whatever was noted of the one that is gone.
+    let again = folder.run("run playbooks/more.rhai --customer customers/harbour.yaml --json -q").json();
+    let steps = again["runs"][0]["changes"].as_array().unwrap();
+    assert_eq!(
+        (steps.len(), &steps[0]["change"], &steps[0]["subject"]),
+        (1, &json!("created"), &json!(new)),
+        "{again}"
+    );
+}

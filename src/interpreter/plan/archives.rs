@@ -41,6 +41,6 @@ fn archive(request: &Request) -> Option<&Bundle> {
     let Body::Multipart(parts) = &request.body else { return None };
     parts.iter().find_map(|part| match &part.content {
         Content::Bundle(bundle) => Some(bundle),
-        Content::Json(_) | Content::File { .. } => None,
+        Content::Json(_) | Content::Text(_) | Content::File { .. } => None,
     })
 }
