@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+use serde_json::Value;
+
 use super::connection::{Connection, my_tenant};
 use super::{Host, Inner, TenantsError};
 use crate::contract::contract;
 use crate::interpreter::{all_items, reading};
-use crate::operation::{self, Failure, FailureKind, Key};
-use crate::sandbox::{Recording, SOURCES, Source, State};
+use crate::operation::{self, Failure, FailureKind, Key, Payload};
+use crate::sandbox::{Gives, Recording, SOURCES, Source, State};
 
 /// Which tenant is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,13 +70,16 @@ async fn record(host: &Inner, target: &str, whose: Whose) -> Result<RecordedTena
         let title = format!("{hostname} did not say which tenant it is");
         return Err(Failure::new(FailureKind::Denied, "tenantry/not-a-tenant", title));
     };
-    let mut missing = Vec::new();
+    let mut missing: Vec<(&'static str, Failure)> = Vec::new();
     for source in SOURCES {
         for (number, filling) in (0..).zip(recording.fillings(source)) {
             match read(&connection, &hostname, source, &filling, number).await {
-                Ok(items) => recording.take(source, items),
+                Ok(Told::Items(items)) => recording.take(source, items),
+                Ok(Told::File(bytes)) => recording.take_file(source, &filling, bytes),
                 Err(failure) if matches!(failure.status, Some(400..=499 | 501)) && failure.status != Some(401) => {
-                    missing.push((source.operation, failure));
+                    if missing.iter().all(|(operation, _)| *operation != source.operation) {
+                        missing.push((source.operation, failure));
+                    }
                 }
                 Err(failure) => return Err(failure),
             }
@@ -81,6 +87,12 @@ async fn record(host: &Inner, target: &str, whose: Whose) -> Result<RecordedTena
     }
     let things = recording.count();
     Ok(RecordedTenant { hostname, things, state: recording.into_state(), missing })
+}
+
+/// What a read gave.
+enum Told {
+    Items(Vec<Value>),
+    File(Bytes),
 }
 
 fn key(id: &str, call: u32) -> Key {
@@ -91,26 +103,35 @@ async fn read(
     connection: &Connection,
     hostname: &str,
     source: &Source,
-    filling: &str,
+    filling: &[String],
     number: u32,
-) -> Result<Vec<serde_json::Value>, Failure> {
+) -> Result<Told, Failure> {
     let unknown = || Failure::new(FailureKind::Denied, "tenantry/contract", format!("{} is unknown", source.operation));
     let operation = contract().operation(source.operation).ok_or_else(unknown)?;
-    let variables = source.each.map(|(variable, _)| (variable.to_owned(), filling.to_owned()));
+    let filled = source.each.iter().zip(filling).map(|(name, value)| ((*name).to_owned(), value.clone()));
+    let (variables, more): (Vec<_>, Vec<_>) =
+        filled.partition(|(name, _)| operation.variables().any(|variable| variable == name));
     let variables: BTreeMap<String, String> = variables.into_iter().collect();
     let path = operation
         .expand(&variables)
         .map_err(|violation| Failure::new(FailureKind::Denied, "tenantry/contract", violation.to_string()))?;
-    let query = source.query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let query =
+        source.query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).chain(more).collect();
     let host = operation::Host::Tenant(hostname.to_owned());
     let asked = reading(operation, host, path, query, &format!("tenant {hostname}"));
     let key = key(source.operation, number);
-    if Recording::is_single(source) {
-        return Ok(vec![connection.target().perform(&key, &asked).await?.json().clone()]);
+    let target = connection.target();
+    if source.gives == Gives::List {
+        return all_items(target, &key, operation, asked).await.map(Told::Items);
     }
-    if source.alone {
-        let answer = connection.target().perform(&key, &asked).await?;
-        return Ok(answer.json()["data"].as_array().cloned().unwrap_or_default());
-    }
-    all_items(connection.target(), &key, operation, asked).await
+    let answer = target.perform(&key, &asked).await?;
+    Ok(match (source.gives, answer.payload) {
+        (Gives::File, Payload::Bytes(bytes)) => Told::File(bytes),
+        // A file of JSON is read as such.
+        (Gives::File, Payload::Json(value)) => Told::File(value.to_string().into()),
+        (Gives::File, Payload::Empty) => Told::File(Bytes::new()),
+        (Gives::Page, Payload::Json(value)) => Told::Items(value["data"].as_array().cloned().unwrap_or_default()),
+        (_, Payload::Json(value)) => Told::Items(vec![value]),
+        (_, Payload::Bytes(_) | Payload::Empty) => Told::Items(Vec::new()),
+    })
 }

@@ -68,8 +68,9 @@ fn of(connection: &Value) -> Result<&'static Connector, Refusal> {
     connector(id).ok_or_else(|| Refusal::bad_request(format!("there is no connector {id}")).pointer("/connectorId"))
 }
 
-fn shown(context: &Context<'_>, connection: &Value) -> Result<Value, Refusal> {
-    let connector = of(connection)?;
+fn shown(context: &Context<'_>, connection: &Value) -> Value {
+    // One that was recorded may be of a connector that is not among the few here.
+    let Some(connector) = connector(text(connection, "connectorId")) else { return brief(connection) };
     let mut document = connection.clone();
     let params = connector.params.iter().enumerate().map(|(order, param)| {
         let mut shown = json!({
@@ -94,7 +95,7 @@ fn shown(context: &Context<'_>, connection: &Value) -> Result<Value, Refusal> {
     if let Some(map) = document.as_object_mut() {
         map.shift_remove(VALUES);
     }
-    Ok(document)
+    document
 }
 
 fn brief(connection: &Value) -> Value {
@@ -103,6 +104,21 @@ fn brief(connection: &Value) -> Value {
         map.shift_remove(VALUES);
     }
     document
+}
+
+/// A connection as it is kept here, of what is shown of one. What a connected one has and does not show stands there as `***`.
+pub(super) fn recorded(mut connection: Value) -> Value {
+    let is_connected = connection["isConnected"] == true;
+    let params = connection.as_object_mut().and_then(|fields| fields.shift_remove("params"));
+    let mut values = json!({});
+    for param in params.as_ref().and_then(Value::as_array).into_iter().flatten() {
+        let hidden = || Some(json!("***")).filter(|_| is_connected && param["isOptional"] != true);
+        if let Some(value) = param.get("value").cloned().filter(|value| !value.is_null()).or_else(hidden) {
+            values[text(param, "name")] = value;
+        }
+    }
+    connection[VALUES] = values;
+    connection
 }
 
 fn list(context: &mut Context<'_>) -> Handled {
@@ -144,7 +160,7 @@ fn create(context: &mut Context<'_>) -> Handled {
     place(&mut connection, space);
     take(context, &mut connection, "name")?;
     context.put(CONNECTIONS, &id, connection.clone());
-    Ok(Answer::created(&shown(context, &connection)?))
+    Ok(Answer::created(&shown(context, &connection)))
 }
 
 /// The connection of the path, when the caller may see it.
@@ -159,7 +175,7 @@ fn asked(context: &Context<'_>, by_administrators: bool) -> Result<Document, Ref
 
 fn get(context: &mut Context<'_>) -> Handled {
     let connection = asked(context, false)?;
-    Ok(Answer::ok(&shown(context, &connection)?))
+    Ok(Answer::ok(&shown(context, &connection)))
 }
 
 fn update(context: &mut Context<'_>) -> Handled {
@@ -169,7 +185,7 @@ fn update(context: &mut Context<'_>) -> Handled {
     }
     take(context, &mut connection, "id")?;
     context.put(CONNECTIONS, &context.var("id"), connection.clone());
-    Ok(Answer::ok(&shown(context, &connection)?))
+    Ok(Answer::ok(&shown(context, &connection)))
 }
 
 fn delete(context: &mut Context<'_>) -> Handled {

@@ -36,7 +36,7 @@ pub(super) const RESOURCE: Resource = Resource {
 
 const BRANDS: &str = "brands";
 /// The files of brands, each under its brand's id and its own.
-const FILES: &str = "brandFiles";
+pub(super) const FILES: &str = "brandFiles";
 
 const PAGING: Paging = Paging::after_before(5, 100);
 

@@ -120,6 +120,14 @@ fn shown(context: &Context<'_>, connection: &Value, with_properties: bool) -> Va
     shown
 }
 
+/// A connection as a recording keeps it: its statement may spell out a password.
+pub(super) fn recorded(mut connection: Value) -> Value {
+    if connection.get("qConnectStatement").is_some() {
+        connection["qConnectStatement"] = json!("***");
+    }
+    connection
+}
+
 fn list(context: &mut Context<'_>) -> Handled {
     let caller = Caller::of(context);
     let given = |name: &str| context.parameter(name).filter(|value| !value.is_empty());

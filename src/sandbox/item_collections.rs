@@ -37,7 +37,7 @@ pub(super) const RESOURCE: Resource = Resource {
 
 const COLLECTIONS: &str = "collections";
 /// What is in which collection: one document for each pair of a collection and a resource.
-const MEMBERS: &str = "collectionItems";
+pub(super) const MEMBERS: &str = "collectionItems";
 
 const PAGING: Paging = Paging::next_prev(10, 100);
 const SORTABLE: &[&str] = &["createdAt", "updatedAt", "name"];
@@ -48,6 +48,11 @@ fn missing() -> Refusal {
 
 fn member_key(collection: &str, resource: &str) -> String {
     format!("{collection}/{resource}")
+}
+
+/// A resource in a collection, with the id it is kept by.
+pub(super) fn member(collection: &str, resource: &str) -> (String, Value) {
+    (member_key(collection, resource), json!({"collectionId": collection, "resourceId": resource}))
 }
 
 /// The id of the caller's favourites: there as long as the user is.
@@ -283,11 +288,11 @@ fn add_item(context: &mut Context<'_>) -> Handled {
     let collection = asked(context)?;
     let item = items::visible(context, text(&context.body, "id"))?;
     let (id, resource) = (text(&collection, "id"), text(&item, "resourceId"));
-    let key = member_key(id, resource);
+    let (key, member) = member(id, resource);
     if context.get(MEMBERS, &key).is_some() {
         return Err(Refusal::conflict("HTTP-409", "the item is in the collection already").pointer("/id"));
     }
-    context.put(MEMBERS, &key, json!({"collectionId": id, "resourceId": resource}));
+    context.put(MEMBERS, &key, member);
     Ok(Answer::created(&*items::visible(context, text(&item, "id"))?))
 }
 

@@ -10,7 +10,7 @@ use super::data_connections::{CONNECTIONS, PROPERTIES};
 use super::state::{SELF, Scope};
 use super::{items, licenses};
 
-const SEATS: &str = "seats";
+pub(super) const SEATS: &str = "seats";
 
 /// One collection, and the operations that show what is in it.
 pub(super) struct Mirror {
@@ -79,6 +79,7 @@ const SINGLE: &[(&str, &str)] = &[
     ("getLicenseSettings", "licenses"),
     ("getAuthSettings", "sessions"),
     ("getApiKeysConfig", "apiKeys"),
+    ("getAutomationsSettings", "automations"),
     ("getDataAlertsSettings", "dataAlerts"),
     ("getSharingTasksSettings", "sharing"),
 ];
@@ -199,17 +200,23 @@ fn keep_app(context: &mut Context<'_>, app: Value) {
     keep(context, "apps", &id, app);
 }
 
-/// A connection is shown with its space under another name, and with its properties only when they are asked for.
-fn learn_connection(context: &mut Context<'_>, mut connection: Value) {
+fn learn_connection(context: &mut Context<'_>, connection: Value) {
     let id = text(&connection, "qID").to_owned();
+    let known = context.get(CONNECTIONS, &id);
+    let connection = connection_of(connection, known.as_deref());
+    keep(context, CONNECTIONS, &id, connection);
+}
+
+/// A connection is shown with its space under another name, and with its properties only when they are asked for.
+pub(super) fn connection_of(mut connection: Value, known: Option<&Value>) -> Value {
     let told = connection.as_object_mut().and_then(|fields| fields.shift_remove("connectionProperties"));
-    let known = || context.get(CONNECTIONS, &id).and_then(|held| held.get(PROPERTIES).cloned());
-    if let Some(properties) = told.or_else(known) {
+    if let Some(properties) = told.or_else(|| known?.get(PROPERTIES).cloned()) {
         connection[PROPERTIES] = properties;
     }
-    connection["id"] = json!(id);
-    connection["spaceId"] = json!(text(&connection, "space"));
-    keep(context, CONNECTIONS, &id, connection);
+    let space = connection.as_object_mut().and_then(|fields| fields.shift_remove("space"));
+    connection["id"] = connection["qID"].clone();
+    connection["spaceId"] = space.filter(Value::is_string).unwrap_or_else(|| json!(""));
+    connection
 }
 
 /// An item shows most of what its app has.
@@ -224,34 +231,44 @@ fn learn_items(context: &mut Context<'_>, answer: &Value) {
     }
 }
 
-/// What the organization's licence allows, and how much of it is taken by seats that nobody has listed here.
 fn learn_pool(context: &mut Context<'_>, answer: &Value) {
     let mut organization = (*context.organization()).clone();
-    let (mut units, mut unlisted) = (Map::new(), Map::new());
-    for allotment in answer["allotments"].as_array().into_iter().flatten() {
-        let name = text(allotment, "name");
-        let listed = context.collection_in(&Scope::Organization, SEATS).count("type", name);
-        let used = allotment["unitsUsed"].as_u64().unwrap_or(0);
-        units.insert(name.to_owned(), allotment["units"].clone());
-        unlisted.insert(name.to_owned(), json!(used.saturating_sub(listed as u64)));
-    }
-    organization["seats"] = Value::Object(units);
-    organization[licenses::UNLISTED] = Value::Object(unlisted);
+    let seats = context.collection_in(&Scope::Organization, SEATS);
+    let (units, unlisted) = pool_of(answer, |kind| seats.count("type", kind));
+    organization["seats"] = units;
+    organization[licenses::UNLISTED] = unlisted;
     organization["licenseNumber"] = answer["licenseNumber"].clone();
     context.put_in(&Scope::Organization, "organization", SELF, organization);
 }
 
+/// What the organization's licence allows of each kind, and how much of it is taken by seats that nobody has listed here.
+pub(super) fn pool_of(overview: &Value, listed: impl Fn(&str) -> usize) -> (Value, Value) {
+    let (mut units, mut unlisted) = (Map::new(), Map::new());
+    for allotment in overview["allotments"].as_array().into_iter().flatten() {
+        let name = text(allotment, "name");
+        let used = allotment["unitsUsed"].as_u64().unwrap_or(0);
+        units.insert(name.to_owned(), allotment["units"].clone());
+        unlisted.insert(name.to_owned(), json!(used.saturating_sub(listed(name) as u64)));
+    }
+    (units.into(), unlisted.into())
+}
+
+/// A seat with the id it is kept by.
+pub(super) fn seat_of(mut seat: Value) -> (String, Value) {
+    let id = format!("{}:{}", text(&seat, "type"), text(&seat, "subject"));
+    seat["id"] = json!(id);
+    (id, seat)
+}
+
 fn learn_seat(context: &mut Context<'_>, seat: &Value) {
     let kind = text(seat, "type").to_owned();
-    let id = format!("{kind}:{}", text(seat, "subject"));
+    let (id, seat) = seat_of(seat.clone());
     let known = context.get_in(&Scope::Organization, SEATS, &id).is_some();
     let mut organization = (*context.organization()).clone();
     if let Some(left) = organization[licenses::UNLISTED][&kind].as_u64().filter(|left| !known && *left > 0) {
         organization[licenses::UNLISTED][&kind] = json!(left - 1);
         context.put_in(&Scope::Organization, "organization", SELF, organization);
     }
-    let mut seat = seat.clone();
-    seat["id"] = json!(id);
     context.put_in(&Scope::Organization, SEATS, &id, seat);
 }
 

@@ -138,7 +138,7 @@ pub use lags::{Lags, Limits};
 pub use model::{CLIENT as MODEL_CLIENT, Done, Model, View, Wanted};
 pub use pool::{SeatChange, Seated};
 pub use quotas::Edition;
-pub use recording::{Recording, SOURCES, Source};
+pub use recording::{Gives, Recording, SOURCES, Source};
 pub use schedule::{Chance, Listed, Rates, Recorded, STORM};
 pub use server::{ServerLimits, listen};
 pub use service::Sandbox;

@@ -106,6 +106,17 @@ pub(super) fn shown(context: &Context<'_>, reload: &Value, with_log: bool) -> Va
     document
 }
 
+/// A reload that has ended, as it is kept here.
+pub(super) fn recorded(mut reload: Value) -> Value {
+    let fields = reload.as_object_mut();
+    let (begins, ends) =
+        fields.map_or((None, None), |fields| (fields.shift_remove("startTime"), fields.shift_remove("endTime")));
+    let created = reload["creationTime"].clone();
+    reload[BEGINS] = begins.unwrap_or_else(|| created.clone());
+    reload[ENDS] = ends.unwrap_or(created);
+    reload
+}
+
 fn queue(context: &mut Context<'_>) -> Handled {
     let given = context.body.clone();
     let id = text(&given, "appId").to_owned();

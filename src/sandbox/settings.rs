@@ -118,7 +118,17 @@ pub(super) fn found(state: &State, settings: &Settings) -> Vec<(Scope, Value)> {
 
 fn first(state: &State, settings: &Settings) -> Value {
     let held = state.get(&Scope::Organization, "organization", SELF);
-    let mut document = held.map_or_else(|| fresh(settings), |held| (*held).clone());
+    let mut document = match held {
+        Some(held) if held.get("clientSecret").is_some() => (*held).clone(),
+        // Of a recorded one only a part is known.
+        held => {
+            let (mut fresh, known) = (fresh(settings), held.unwrap_or_default());
+            if let (Some(fresh), Some(known)) = (fresh.as_object_mut(), known.as_object()) {
+                fresh.extend(known.clone());
+            }
+            fresh
+        }
+    };
     let given = [
         ("clientId", &settings.client_id),
         ("clientSecret", &settings.client_secret),

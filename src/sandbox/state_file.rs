@@ -80,7 +80,9 @@ impl Reset {
     pub fn organizations(&self) -> Vec<String> {
         let documents = self.state.organizations().into_iter();
         let documents = documents.filter_map(|home| self.state.get(&home, "organization", SELF));
-        documents.map(|document| settings::text(&document, "licenseNumber")).collect()
+        // A recorded one has none before a sandbox is opened on it.
+        let numbers = documents.map(|document| settings::text(&document, "licenseNumber"));
+        numbers.filter(|number| !number.is_empty()).collect()
     }
 
     /// Empties it: the next sandbox on the file begins anew, as another organization.

@@ -81,6 +81,8 @@ const CHAIN: usize = 10;
 const SINCE: &str = "$since";
 /// When its schedule was given: where a schedule without a beginning begins.
 const ANCHOR: &str = "$anchor";
+/// How the attributes begin that tell of the last run.
+const LAST_RUN: &str = "last_run_";
 /// Who changed it last.
 const UPDATED_BY: &str = "$updatedBy";
 
@@ -285,7 +287,7 @@ pub(super) fn shown(context: &Context<'_>, task: &Value) -> Value {
             [("status", "status"), ("startedAt", "startedAt"), ("endedAt", "endedAt"), ("workerType", "worker_type")];
         for (field, name) in attributes {
             if let Some(value) = last.get(field) {
-                task["metadata"]["orchestration"]["attrs"][format!("last_run_{name}")] = value.clone();
+                task["metadata"]["orchestration"]["attrs"][format!("{LAST_RUN}{name}")] = value.clone();
             }
         }
         task["metadata"]["orchestration"]["lastRun"] = last;
@@ -296,6 +298,23 @@ pub(super) fn shown(context: &Context<'_>, task: &Value) -> Value {
     if let Some(fields) = task.as_object_mut() {
         fields.retain(|field, _| !field.starts_with('$'));
     }
+    task
+}
+
+/// A task as it is kept here, of what is shown of one. What its schedule has started follows from when it was changed last.
+pub(super) fn recorded(mut task: Value) -> Value {
+    let changed = task["metadata"]["updatedAt"].clone();
+    if let Some(metadata) = task["metadata"].as_object_mut() {
+        metadata.shift_remove("topology");
+    }
+    if let Some(orchestration) = task.pointer_mut("/metadata/orchestration").and_then(Value::as_object_mut) {
+        orchestration.shift_remove("lastRun");
+        if let Some(attributes) = orchestration.get_mut("attrs").and_then(Value::as_object_mut) {
+            attributes.retain(|name, _| !name.starts_with(LAST_RUN));
+        }
+    }
+    task[SINCE] = changed.clone();
+    task[ANCHOR] = changed;
     task
 }
 

@@ -56,6 +56,7 @@ mod project;
 mod prune;
 mod readme;
 mod recorded;
+mod recordings;
 mod registry;
 mod render;
 mod replay;

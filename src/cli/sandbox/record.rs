@@ -29,7 +29,7 @@ pub(super) async fn record(console: &Console, common: &Common, arguments: &Recor
         recorded.map_err(|error| (vec![Trouble::from(&error.failure)], Exit::of(&error.failure)))?;
     state.save(out).map_err(super::stopped)?;
     for (operation, failure) in &missing {
-        console.trouble(&Trouble::warning(format!("{operation} was refused, so what it lists is left out: {failure}")));
+        console.trouble(&Trouble::warning(format!("{operation} was refused, so what it tells is left out: {failure}")));
     }
     if common.json {
         let missing: Vec<_> = missing.iter().map(|(operation, _)| operation).collect();
@@ -40,6 +40,7 @@ pub(super) async fn record(console: &Console, common: &Common, arguments: &Recor
     } else {
         let things = count(things as u64, "thing");
         console.told(&format!("{} has {things} of {hostname}, without secrets", out.display()));
+        console.told("not in it: what is inside apps, the content of data files, and runs of automations");
     }
     Ok(Exit::Success)
 }
