@@ -1,4 +1,4 @@
-//! Recorded tenants: `tenantry sandbox record`.
+//! Recorded tenants: `tenantry sandbox record`, and plans against what it leaves.
 
 use serde_json::json;
 
@@ -108,4 +108,42 @@ fn a_tenant_of_a_target_is_recorded_without_secrets_and_served_again() {
         Vec::<String>::new(),
         "a recording of a recording is the same"
     );
+}
+
+/// The changes that a plan on the embedded sandbox finds, as `what subject`.
+fn planned(folder: &Folder, playbook: &str) -> Vec<String> {
+    let plan = folder.run(&format!("plan playbooks/{playbook}.rhai --customer customers/harbour.yaml --json"));
+    let told = plan.json();
+    assert_eq!(told["plans"][0]["status"], "succeeded", "{playbook}: {}{}", plan.out, plan.error);
+    let changes = told["plans"][0]["changes"].as_array().unwrap().iter();
+    let changes: Vec<String> = changes
+        .map(|one| format!("{} {}", one["change"].as_str().unwrap(), one["subject"].as_str().unwrap()))
+        .collect();
+    assert_eq!(plan.code, Some(if changes.is_empty() { 0 } else { 2 }), "{playbook}: {}", plan.error);
+    changes
+}
+
+#[test]
+fn a_plan_against_a_recorded_tenant_needs_nobody_who_is_far_away() {
+    let folder = Folder::stock();
+    let served = Served::start(&folder, "--state there.db");
+    hydrated(&served, &folder);
+    // What the page says, with another target.
+    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/plan.md")).unwrap();
+    let section = page.split("## Without the real tenant").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut commands = section.lines().filter_map(|line| line.strip_prefix("tenantry "));
+    let record = commands.next().unwrap();
+    let recorded = fine(at(&served, &folder, &record.replace(" --target prod", "")));
+    assert!(recorded.error.contains("not in it: what is inside apps"), "{}", recorded.error);
+    served.end();
+    let others: Vec<_> = commands.map(|command| fine(folder.run(command))).collect();
+    assert_eq!(others.len(), 3);
+
+    for playbook in ["onboard", "hydrate", "republish"] {
+        assert_eq!(planned(&folder, playbook), Vec::<String>::new(), "{playbook}");
+    }
+    let customer = std::fs::read_to_string(folder.path().join("customers/harbour.yaml")).unwrap();
+    folder.write("customers/harbour.yaml", &customer.replace("#F2A104", "#112233"));
+    assert_eq!(planned(&folder, "onboard"), ["updated theme \"hb-theme\""]);
+    assert_eq!(planned(&folder, "hydrate"), Vec::<String>::new());
 }
