@@ -152,6 +152,18 @@ impl Payload {
         Ok(OpenPayload { length, pieces, fault: Fault::default() })
     }
 
+    /// The same with the digest of each file that is not small in place of its content.
+    #[must_use]
+    pub fn in_brief(&self) -> Self {
+        let brief = |piece: &Piece| match piece {
+            Piece::File { path, sha256 } if std::fs::metadata(path).is_ok_and(|file| file.len() > SMALL) => {
+                Piece::Memory(sha256.clone().into())
+            }
+            piece => piece.clone(),
+        };
+        Self { content_type: self.content_type.clone(), pieces: self.pieces.iter().map(brief).collect() }
+    }
+
     /// Reads the whole body into memory: for a road that takes no streams.
     ///
     /// # Errors

@@ -344,6 +344,19 @@ fn an_apply_that_failed_half_way_goes_on_with_its_run() {
 }
 
 #[test]
+fn a_large_app_is_planned_without_its_content() {
+    let project = Folder::stock();
+    let customer = "--customer customers/harbour.yaml";
+    good(&project.run(&format!("run {ONBOARD} {customer} -q")), 0);
+    let app = project.path().join("content/apps/Shipment Tracking.qvf");
+    assert!(app.exists());
+    std::fs::write(&app, vec![7; 3 << 20]).unwrap();
+    good(&project.run(&format!("plan playbooks/hydrate.rhai {customer} --out hb.json")), 2);
+    good(&project.run("apply hb.json -q"), 0);
+    good(&project.run(&format!("plan playbooks/hydrate.rhai {customer}")), 0);
+}
+
+#[test]
 fn what_nobody_simulates_is_marked_and_what_would_fail_is_shown_with_what_comes_before() {
     let project = Folder::stock();
     let customer = "--customer customers/harbour.yaml";
