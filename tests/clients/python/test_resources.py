@@ -1,5 +1,6 @@
 """Every resource that the SDK knows and the sandbox simulates."""
 
+import io
 import json
 import tempfile
 import unittest
@@ -94,6 +95,9 @@ class Resources(Case):
         self.assertEqual(roles.get(made["id"]).name, "Planner")
         self.raw("DELETE", f"/roles/{made['id']}")
         self.refused(404, roles.get, made["id"])
+
+    def space(self, name):
+        return self.raw("POST", "/spaces", data={"name": name, "type": "shared"}).json()["id"]
 
     def pages(self, path, **query):
         """Raw things in the SDK's own pager, where its types refuse what Qlik has added since."""
@@ -224,7 +228,7 @@ class Resources(Case):
         self.refused(404, brands.get, made["id"])
 
     def test_apps_and_items(self):
-        space = Space(id=self.raw("POST", "/spaces", data={"name": "Apps", "type": "shared"}).json()["id"])
+        space = Space(id=self.space("Apps"))
         space.auth = self.qlik.auth
         made = [
             self.raw("POST", "/apps/import", data=b'{"description":"v1"}', params={"name": f"App {number:02}", "spaceId": space.id})
@@ -240,6 +244,83 @@ class Resources(Case):
         self.refused(412, space.delete)
         self.raw("DELETE", f"/apps/{app['id']}")
         self.refused(404, self.raw, "GET", f"/apps/{app['id']}")
+
+    def test_data_files(self):
+        files, space = self.qlik.data_files, self.space("Files")
+        connection = files.get_connections(spaceId=space)[0]
+        self.assertEqual((connection.spaceId, files.get_connection(connection.id).name), (space, "DataFiles"))
+
+        def upload(send, text, **about):
+            # It looks into the file before it sends it.
+            return send(File=io.BufferedReader(io.BytesIO(text)), connectionId=connection.id, **about)
+
+        made = [upload(files.create, b"a,b\n", name=f"rates/{number:02}.csv") for number in range(12)]
+        self.assertEqual((made[0].size, made[0].folderPath), (4, "rates"))
+        # Its pager knows no `page`, so it sees the first one only.
+        listed = files.get_data_files(connectionId=connection.id, limit=5, sort="-name")
+        self.assertEqual((self.names(listed)[-1], len(listed), len(list(listed.pagination))), ("rates/11.csv", 5, 5))
+        self.assertEqual(self.names(files.get_data_files(connectionId=connection.id, name="rates/03.csv")), ["rates/03.csv"])
+        self.assertEqual(self.refused(409, upload, files.create, b"x", name="rates/00.csv")["code"], "HTTP-409")
+        self.refused(400, upload, files.create, b"x", name="run.exe")
+        one = files.get(made[0].id)
+        self.assertEqual((upload(one.set, b"longer\n").size, one.spaceId), (7, space))
+        # Without a connection a file goes to the personal space.
+        one.set(File=io.BufferedReader(io.BytesIO(b"mine")), name="mine.csv")
+        self.assertEqual(self.names(files.get_data_files()), ["mine.csv"])
+        self.assertGreaterEqual(files.get_quotas().size, 4)
+        one.delete()
+        self.refused(404, files.get, one.id)
+        told = files.delete({"delete": [{"id": made[1].id}, {"id": "0c8e7a44-0000-4000-8000-00000000fe17"}]})
+        self.assertEqual([line.status for line in told.data], [204, 404])
+
+    def test_data_connections(self):
+        # The SDK has no class for them.
+        path, space = "/data-connections", self.space("Connections")
+        properties = {"host": "db.harbour.example", "password": "quay-side"}
+
+        def connect(name):
+            given = {"qName": name, "datasourceID": "postgres", "space": space, "connectionProperties": properties}
+            return self.raw("POST", path, data=given).json()
+
+        made = [connect(name) for name in ["Orders", "Rates", "Ships"]]
+        listed = self.raw("GET", path, params={"spaceId": space, "sort": "+qName"}).json()["data"]
+        self.assertEqual([held["qName"] for held in listed], ["Orders", "Rates", "Ships"])
+        self.assertEqual(len(self.raw("GET", path, params={"spaceId": space, "limit": 2}).json()["data"]), 2)
+        self.refused(409, connect, "Orders")
+        one = f"{path}/{made[0]['qID']}"
+        self.raw("PATCH", one, data=[{"op": "replace", "path": "/connectionProperties/host", "value": "db2"}])
+        told = self.raw("GET", one, params={"parseConnection": "true"}).json()
+        self.assertEqual(told["connectionProperties"], {"host": "db2"})
+        self.assertNotIn("quay-side", json.dumps([made, listed, told]))
+        self.raw("DELETE", one)
+        self.refused(404, self.raw, "GET", one)
+
+    def test_tasks(self):
+        # The SDK knows neither the tasks that took the place of reload tasks, nor their version of the API.
+        def raw(method, path, **named):
+            return self.raw(method, f"{self.qlik.config.host}/api/scheduling/tasks{path}", **named)
+
+        app = self.raw("POST", "/apps", data={"attributes": {"name": "Scheduled"}}).json()["attributes"]["id"]
+        call = {"refName": "app.reload", "arguments": {"appId": app, "partial": False}}
+        event = {"eventRefs": ["time-schedule"], "actions": [{"name": "app-reload", "functionRef": call}]}
+        states = [{"name": "reload", "type": "EVENT", "end": True, "onEvents": [event]}]
+        start = {"schedule": {"recurrence": "RRULE:FREQ=DAILY;BYHOUR=6;BYMINUTE=0;BYSECOND=0"}}
+        given = {"specVersion": "1.16.0", "states": states, "start": start}
+        made = [raw("POST", "", data=given | {"name": name}).json() for name in ["daily", "nightly", "weekly"]]
+        self.assertEqual((made[0]["enabled"], made[0]["resourceId"]), (False, app))
+        page = raw("GET", "", params={"resourceId": app, "limit": 2}).json()
+        self.assertEqual((len(page["data"]), bool(page["links"]["next"]["href"])), (2, True))
+        one = f"/{made[0]['id']}"
+        enabled = raw("PATCH", one, data=[{"op": "replace", "path": "/enabled", "value": True}]).json()
+        self.assertTrue(enabled["enabled"])
+        self.assertEqual(self.names(raw("GET", "", params={"filter": "enabled eq true"}).json()["data"]), ["daily"])
+        self.refused(404, raw, "GET", f"{one}/runs/last")
+        raw("POST", f"{one}/actions/start")
+        self.assertEqual(raw("GET", f"{one}/runs/last").json()["triggeredBy"], "manual")
+        self.assertEqual(len(raw("GET", f"{one}/runs").json()["data"]), 1)
+        self.refused(400, raw, "POST", "", data={"name": "empty", "specVersion": "1.16.0"})
+        raw("DELETE", one)
+        self.refused(404, raw, "GET", one)
 
     def test_automations(self):
         automations, workspace = self.qlik.automations, {"blocks": [], "variables": []}

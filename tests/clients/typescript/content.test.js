@@ -100,7 +100,16 @@ test("data files and data connections", async () => {
   assert.deepEqual(names(await all(files.getDataFiles({ connectionId, limit: 2 }), 2)), ["b.csv", "c.csv", "rates/eu.csv"]);
   await refused(files.uploadDataFile({ Json: { name: "b.csv", connectionId }, File: csv("x") }), 409);
   const anew = await answered(files.reuploadDataFile(file.id, { Json: { connectionId }, File: csv("longer\n") }), 201);
-  assert.equal(anew.size, 7);
+  assert.deepEqual([anew.size, anew.spaceId], [7, space]);
+  // What is too large for one request goes ahead as temporary content.
+  const ahead = await api.tempContents.uploadTempFile({ filename: "large.csv" }, csv("much more\n"));
+  const tempContentFileId = ahead.headers.get("location").split("/").pop();
+  const large = await answered(files.uploadDataFile({ Json: { name: "large.csv", connectionId, tempContentFileId } }), 201);
+  assert.equal(large.size, 10);
+  assert.equal((await answered(files.getDataFilesQuotas(fresh))).size, 19);
+  // Without a connection a file goes to the personal space.
+  await answered(files.reuploadDataFile(large.id, { Json: { name: "large.csv" }, File: csv("mine") }), 201);
+  assert.deepEqual(names((await answered(files.getDataFiles({}, fresh))).data), ["large.csv"]);
   await answered(files.deleteDataFile(file.id), 204);
   await refused(files.getDataFile(file.id, fresh), 404);
 
