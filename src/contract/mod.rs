@@ -8,6 +8,7 @@
 mod amendments;
 mod check;
 mod fault;
+mod irreversible;
 mod natural_keys;
 mod published;
 mod route;
@@ -25,6 +26,7 @@ use http::Method;
 
 use crate::operation::Effect;
 pub use check::{Asked, Sent, Strictness};
+pub use irreversible::Irreversible;
 pub use natural_keys::{FileKey, From, LookUp, NaturalKey, Repeat, Same};
 pub use published::{BodyFacts, BodyKind, Paging, Parameter, ParameterPlace, Published, Role, Tier};
 pub use route::PathVars;
@@ -84,6 +86,7 @@ pub struct Contract {
     named: OnceLock<Named>,
     secrets: OnceLock<Secrets>,
     natural_keys: OnceLock<NaturalKeys>,
+    irreversible: OnceLock<HashMap<String, Irreversible>>,
 }
 
 /// An operation that is found at once and read when somebody asks for its facts.
@@ -110,6 +113,7 @@ impl Contract {
             named: OnceLock::new(),
             secrets: OnceLock::new(),
             natural_keys: OnceLock::new(),
+            irreversible: OnceLock::new(),
         };
         // Everything behind the paths is left alone until a schema is wanted.
         for (path, item) in document.open("paths").into_iter().flat_map(Text::members) {
@@ -174,6 +178,18 @@ impl Contract {
     pub fn find(&self, method: &Method, path: &str) -> Option<(&Published, PathVars)> {
         let published = self.facts(&self.entries[self.routes.find(method, path)?]);
         Some((published, route::extract(published.path, published.takes_rest, path)?))
+    }
+
+    /// Why the operation of this id cannot be taken back, where the contract itself does not tell
+    /// (`contract/irreversible.toml`).
+    #[must_use]
+    pub fn irreversible(&self, id: &str) -> Option<&Irreversible> {
+        self.irreversible.get_or_init(irreversible::read).get(id)
+    }
+
+    /// All operations that the table names.
+    pub fn irreversibles(&self) -> impl Iterator<Item = (&str, &Irreversible)> {
+        self.irreversible.get_or_init(irreversible::read).iter().map(|(id, why)| (id.as_str(), why))
     }
 
     /// Up to three operationIds that look like `id`, the likest first.

@@ -337,7 +337,7 @@ impl Connection {
     /// That it is still the same client is taken for granted: neither knows which one it was. An API key needs no token.
     pub(super) async fn was_at(&self, host: &Inner, hostname: &str) -> Result<bool, Failure> {
         if let Some(own) = &self.own {
-            return Ok(own.has_bot(hostname));
+            return Ok(own.has_bot(hostname, host.clock.now()));
         }
         let access = self.credentials.as_ref().map(|known| known.access(&Host::Tenant(hostname.to_owned())));
         // A host that is none of the target's is refused before any token is asked for.

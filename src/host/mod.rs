@@ -5,6 +5,7 @@ mod builder;
 mod connection;
 mod drive;
 mod earlier;
+mod irreversible;
 mod lane;
 mod open_log;
 mod past;

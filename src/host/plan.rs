@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 
 use super::connection::Connection;
 use super::drive::{Driven, Ending, Listener, Performer, drive, is_to_end};
+use super::irreversible;
 use super::planned::{Material, Plan, changes, least_seconds};
 use super::report::RunStatus;
 use super::run::{Cancel, CancelOnDrop, run_id};
@@ -341,7 +342,8 @@ impl Work {
     }
 
     async fn plan(&self, opened: &Opened, made: Made) -> Plan {
-        let planned = opened.overlay.planned();
+        let mut planned = opened.overlay.planned();
+        irreversible::note(&mut planned, opened.overlay.take_asked());
         let mut plan = self.blank();
         let first = opened.gate.first();
         let need = Need::of(&opened.overlay, &planned, &opened.connection, &opened.seated, &first).await;

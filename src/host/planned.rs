@@ -102,6 +102,9 @@ pub struct PlannedRequest {
     /// Whether its outcome is assumed from the contract, because nothing is known of what it does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub assumed: bool,
+    /// Why it cannot be taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub irreversible: Option<String>,
 }
 
 impl Plan {
@@ -235,6 +238,7 @@ impl PlannedRequest {
             method: request.map(|request| request.method.to_string()).unwrap_or_default(),
             path: request.map(|request| request.path.clone()).unwrap_or_default(),
             assumed: planned.assumed,
+            irreversible: planned.irreversible.clone(),
         }
     }
 }

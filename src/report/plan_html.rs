@@ -5,7 +5,7 @@ use tenantry::{Change, Plan, PlannedChange};
 
 use super::page::html_page;
 use super::plan_field::{Line, lines};
-use super::plan_notes::notes;
+use super::plan_notes::{notes, warnings};
 use super::plan_shape::{Shape, shapes};
 use super::plan_text::{counted, listed, sign, tally, total};
 use super::text::count;
@@ -94,12 +94,7 @@ fn change(planned: &PlannedChange) -> Value {
         Change::Acted => ("do", "busy"),
         Change::Unchanged | Change::Verified => ("keep", ""),
     };
-    let notes: Vec<String> = planned
-        .requests
-        .iter()
-        .filter(|request| request.assumed)
-        .map(|request| format!("outcome of {} assumed from the contract", request.operation))
-        .collect();
+    let notes = warnings(planned);
     let requests: Vec<String> = planned
         .requests
         .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tenantry::{Plan, Seats};
+use tenantry::{Plan, PlannedChange, Seats};
 
 use super::plan_text::listed;
 use super::text::{clean_line, count};
@@ -17,7 +17,25 @@ pub(super) fn notes(plans: &[&Plan]) -> Vec<String> {
         let hosts = listed(hosts.into_iter());
         notes.push(format!("this client's first token on {hosts}: its bot user is there now, and may have a seat"));
     }
+    let steps = plans.iter().flat_map(|plan| &plan.changes).flat_map(|change| &change.requests);
+    let lasting = steps.filter(|request| request.irreversible.is_some()).count();
+    if lasting > 0 {
+        notes.push(format!("{} cannot be taken back", count(lasting as u64, "step")));
+    }
     notes
+}
+
+/// What a person is to know of one change, in sentences.
+pub(super) fn warnings(planned: &PlannedChange) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for request in &planned.requests {
+        if request.assumed {
+            warnings.push(clean_line(&format!("outcome of {} assumed from the contract", request.operation)));
+        }
+        let lasting = request.irreversible.as_ref().map(|why| clean_line(&format!("cannot be taken back: {why}")));
+        warnings.extend(lasting.filter(|why| !warnings.contains(why)));
+    }
+    warnings
 }
 
 /// The seats that all of them need, and how many the first finds.

@@ -7,7 +7,7 @@ use tenantry::contract::Tier;
 use tenantry::{Change, Plan, PlannedChange};
 
 use super::plan_field::{Line, lines};
-use super::plan_notes::notes;
+use super::plan_notes::{notes, warnings};
 use super::plan_shape::{Kind, Shape, shapes};
 use super::style::{Paint, Style};
 use super::text::{clean_line, count};
@@ -123,10 +123,9 @@ impl Look {
                 let request = format!("{} {} ({})", request.method, request.path, request.operation);
                 let _ = writeln!(text, "      {}", style.paint(Paint::Dim, &clean_line(&request)));
             }
-            if request.assumed {
-                let note = format!("outcome of {} assumed from the contract", request.operation);
-                let _ = writeln!(text, "      {}", style.paint(Paint::Yellow, &clean_line(&note)));
-            }
+        }
+        for note in warnings(planned) {
+            let _ = writeln!(text, "      {}", style.paint(Paint::Yellow, &note));
         }
         text
     }

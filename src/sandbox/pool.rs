@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::context::text;
+use super::hosts;
 use super::licenses::UNLISTED;
 use super::model::{CLIENT, Model};
 use super::service::Sandbox;
@@ -131,19 +133,14 @@ impl Sandbox {
         ]
     }
 
-    /// Whether the bot of the sandbox's own client is in the tenant of this host name.
+    /// Whether the bot of the sandbox's own client is in the tenant that has this host name at `now`.
     #[must_use]
-    pub fn has_bot(&self, hostname: &str) -> bool {
+    pub fn has_bot(&self, hostname: &str, now: Timestamp) -> bool {
         let state = self.snapshot();
         let subject = format!("qlikbot\\{}", self.credentials().client_id);
-        let tenants = state.collection(&Scope::Organization, "tenants");
-        let is_named = |tenant: &Value| {
-            tenant["hostnames"].as_array().is_some_and(|names| {
-                names.iter().filter_map(Value::as_str).any(|name| name.eq_ignore_ascii_case(hostname))
-            })
-        };
-        let found = tenants.iter().find(|(_, tenant)| is_named(tenant)).map(|(id, _)| Scope::tenant(id));
-        found.is_some_and(|scope| state.collection(&scope, "users").find_exact("subject", &subject).is_some())
+        let tenant = hosts::tenant(&state, &hostname.to_ascii_lowercase(), now);
+        let scope = tenant.map(|tenant| Scope::tenant(text(&tenant, "id")));
+        scope.is_some_and(|scope| state.collection(&scope, "users").find_exact("subject", &subject).is_some())
     }
 }
 

@@ -81,6 +81,20 @@ fn the_effect_table_names_only_operations_that_exist_and_each_once() {
 }
 
 #[test]
+fn what_cannot_be_taken_back_is_a_write_and_named_once() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contract/irreversible.toml");
+    let table: toml::Table = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let entries = table["irreversible"].as_array().unwrap();
+    let named: Vec<&str> =
+        entries.iter().flat_map(|entry| entry["of"].as_array().unwrap()).map(|id| id.as_str().unwrap()).collect();
+    assert!(named.iter().all(|id| contract().operation(id).unwrap().effect.is_write()), "{named:?}");
+    assert!(named.iter().all(|id| contract().irreversible(id).is_some()));
+    assert_eq!(named.len(), contract().irreversibles().count(), "each once");
+    let sentences = contract().irreversibles().map(|(_, why)| &why.reason);
+    assert!(sentences.into_iter().all(|reason| !reason.ends_with('.') && !reason.is_empty()));
+}
+
+#[test]
 fn a_literal_segment_wins_over_a_variable() {
     let find = |method: Method, path: &str| contract().find(&method, path).map(|(published, _)| published.id);
     assert_eq!(find(Method::GET, "/api/v1/users/me"), Some("getMyUser"));

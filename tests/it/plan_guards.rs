@@ -275,3 +275,38 @@ fn users_of_a_tenant_that_assigns_seats_by_itself_are_counted() {
     good(&planned, 2);
     assert_eq!(plan(&planned)["seats"], json!([{ "type": "analyzer", "needed": 2, "left": 3 }]));
 }
+
+/// Why each operation of a plan cannot be taken back.
+fn lasting(plan: &Value) -> std::collections::BTreeMap<String, String> {
+    let requests = plan["changes"].as_array().unwrap().iter().flat_map(|change| change["requests"].as_array().unwrap());
+    let of = |request: &Value| {
+        Some((request["operation"].as_str()?.to_owned(), request["irreversible"].as_str()?.to_owned()))
+    };
+    requests.filter_map(of).collect()
+}
+
+#[test]
+fn what_cannot_be_taken_back_is_named_with_its_reason() {
+    let project = Folder::stock();
+    let customer = "--customer customers/pulsewise.yaml";
+    let new = project.run(&format!("plan playbooks/onboard.rhai {customer} --json"));
+    good(&new, 2);
+    let new = lasting(&plan(&new));
+    assert_eq!(new.keys().collect::<Vec<_>>(), ["createOAuthClient", "createTenant"], "all else goes with the tenant");
+    good(&project.run(&format!("run playbooks/onboard.rhai {customer}")), 0);
+
+    let filled = project.run(&format!("plan playbooks/hydrate.rhai {customer} --json"));
+    good(&filled, 2);
+    assert_eq!(plan(&filled)["first_tokens"].as_array().unwrap().len(), 1, "the sandbox does not mind, but says so");
+    let filled = lasting(&plan(&filled));
+    assert!(filled["publishApp"].contains("nothing unpublishes it"), "{filled:?}");
+    assert_eq!(filled["queueReload"], "it was set in motion, and has no opposite");
+    assert!(!filled.contains_key("createExtension") && !filled.contains_key("createBrand"), "{filled:?}");
+    let text = project.run(&format!("plan playbooks/hydrate.rhai {customer}")).out;
+    let steps = text.matches("cannot be taken back: ").count();
+    assert!(steps > 0 && text.contains(&format!("{steps} steps cannot be taken back")), "{text}");
+    good(&project.run(&format!("run playbooks/hydrate.rhai {customer}")), 0);
+    let again = project.run(&format!("plan playbooks/hydrate.rhai {customer} --json"));
+    good(&again, 0);
+    assert_eq!(plan(&again)["first_tokens"], json!([]));
+}

@@ -63,6 +63,8 @@ pub struct Overlay {
 struct Notes {
     planned: Vec<Planned>,
     seen: Seen,
+    /// What the script asked, with its answers, in their order.
+    asked: Vec<(Key, Operation, Response)>,
     symbols: Symbols,
     /// What the customer, the playbook and the target have said: no service would choose that.
     given: HashSet<String>,
@@ -94,6 +96,8 @@ pub struct Planned {
     pub answer: Response,
     /// Whether nothing is known of what it does but what the contract says.
     pub assumed: bool,
+    /// Why it cannot be taken back; filled in when the plan is complete.
+    pub irreversible: Option<String>,
 }
 
 impl Overlay {
@@ -143,6 +147,12 @@ impl Overlay {
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.notes().seen.clone()
+    }
+
+    /// Gives away what the script asked, with its answers, in their order.
+    #[must_use]
+    pub fn take_asked(&self) -> Vec<(Key, Operation, Response)> {
+        std::mem::take(&mut self.notes().asked)
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
@@ -321,6 +331,7 @@ impl Overlay {
             files,
             answer: answer.clone(),
             assumed: is_assumed,
+            irreversible: None,
         };
         notes.planned.push(planned);
         Ok(answer)
@@ -481,6 +492,7 @@ impl Interpreter for Overlay {
             };
             if let Ok(answer) = &outcome {
                 self.answered(key, operation, answer, real.as_ref());
+                self.notes().asked.push((key.clone(), operation.clone(), answer.clone()));
             }
             outcome
         }
