@@ -7,6 +7,7 @@ mod drive;
 mod earlier;
 mod irreversible;
 mod lane;
+mod named;
 mod open_log;
 mod past;
 mod plan;

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use super::connection::Connection;
 use super::drive::{Driven, Ending, Listener, Performer, drive, is_to_end};
 use super::irreversible;
+use super::named::{name_in_error, name_values};
 use super::planned::{Material, Plan, changes, least_seconds};
 use super::report::RunStatus;
 use super::run::{Cancel, CancelOnDrop, run_id};
@@ -343,6 +344,7 @@ impl Work {
 
     async fn plan(&self, opened: &Opened, made: Made) -> Plan {
         let mut planned = opened.overlay.planned();
+        let symbols = opened.overlay.symbols();
         irreversible::note(&mut planned, opened.overlay.take_asked());
         let mut plan = self.blank();
         let first = opened.gate.first();
@@ -371,8 +373,12 @@ impl Work {
         }));
         match made.driven.output {
             Ok(output) => plan.output = output,
-            Err(error) => plan.fail(error),
+            Err(mut error) => {
+                name_in_error(&mut error, &symbols);
+                plan.fail(error);
+            }
         }
+        name_values(&mut plan, &symbols);
         share_seats(std::slice::from_mut(&mut plan));
         plan
     }

@@ -16,7 +16,8 @@ use crate::plan::{Allowed, FORMAT, Guard, Reading, SavedPlan, verdicts};
 use crate::playbook::Diagnostic;
 use crate::sandbox::{Difference, Scope};
 
-/// What a playbook would do for a customer.
+/// What a playbook would do for a customer. Ids, host names and times that the service will choose appear by name, as in a
+/// saved plan: `${0:createTenant#0/id}` is the `id` in the answer to the operation of that key.
 #[derive(Clone, Debug, Serialize)]
 pub struct Plan {
     /// The playbook.
@@ -35,7 +36,7 @@ pub struct Plan {
     /// removes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmentioned: Option<Vec<Unmentioned>>,
-    /// What the playbook would put out; ids and times in it are those of the plan.
+    /// What the playbook would put out.
     pub output: Map<String, Value>,
     /// Requests to read that were made, by rate limit.
     pub reads: BTreeMap<Tier, u32>,
@@ -97,7 +98,7 @@ pub struct PlannedRequest {
     pub host: String,
     /// The method.
     pub method: String,
-    /// The path; ids of things that are planned too are those of the plan.
+    /// The path.
     pub path: String,
     /// Whether its outcome is assumed from the contract, because nothing is known of what it does.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

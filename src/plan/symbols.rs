@@ -113,7 +113,9 @@ impl Symbols {
         whole
     }
 
-    fn named(&self, value: &Value) -> Value {
+    /// A document with names in place of values that were chosen.
+    #[must_use]
+    pub fn named(&self, value: &Value) -> Value {
         match value {
             Value::String(text) => Value::String(self.text(text)),
             Value::Array(items) => items.iter().map(|item| self.named(item)).collect(),
@@ -122,7 +124,9 @@ impl Symbols {
         }
     }
 
-    fn text(&self, text: &str) -> String {
+    /// A text with names in place of values that were chosen.
+    #[must_use]
+    pub fn text(&self, text: &str) -> String {
         if let Some(name) = self.names.get(text) {
             return name.clone();
         }

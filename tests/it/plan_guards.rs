@@ -310,3 +310,34 @@ fn what_cannot_be_taken_back_is_named_with_its_reason() {
     good(&again, 0);
     assert_eq!(plan(&again)["first_tokens"], json!([]));
 }
+
+#[test]
+fn what_the_service_will_choose_has_the_saved_plans_name_wherever_it_is_shown() {
+    let project = Folder::stock();
+    let planned = project.run("plan playbooks/onboard.rhai --customers customers --json --out plans");
+    good(&planned, 2);
+    let invented = regex::Regex::new(
+        r"[a-z0-9]{15}\.(eu|uk|us)\.qlikcloud\.com|\b[0-9a-f]{24}\b|/tenants/[A-Za-z0-9_-]{32}|\d\d:\d\d:\d\d.\d{3}Z",
+    )
+    .unwrap();
+    for plan in planned.json()["plans"].as_array().unwrap() {
+        let host = "${0:createTenant#0/hostnames/0}";
+        assert_eq!(plan["output"]["url"], format!("https://{host}"));
+        let mut shown = plan.clone();
+        shown["made"] = Value::Null;
+        let text = shown.to_string();
+        let found = invented.find_iter(&text).map(|found| found.as_str());
+        // The group of everyone has the same id everywhere.
+        let found: Vec<&str> = found.filter(|id| *id != "000000000000000000000001").collect();
+        assert!(found.is_empty(), "{found:?}");
+        // By these names a request is found in the saved plan.
+        let request = plan["changes"][1]["requests"][0].clone();
+        let file = project.path().join(format!("plans/{}.plan.json", plan["customer"].as_str().unwrap()));
+        let saved: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        let write = saved["writes"].as_array().unwrap().iter().find(|write| write["key"] == request["key"]).unwrap();
+        assert_eq!((&write["request"]["host"], &write["request"]["path"]), (&request["host"], &request["path"]));
+        assert!(request["path"].as_str().unwrap().contains("${0:createTenant#0/"), "{request}");
+    }
+    let text = project.run("plan playbooks/onboard.rhai --customer customers/fenwick.yaml -v").out;
+    assert!(!invented.is_match(&text.replace("000000000000000000000001", "everyone")), "{text}");
+}

@@ -149,6 +149,12 @@ impl Overlay {
         self.notes().seen.clone()
     }
 
+    /// The values that a service would have chosen, with their names.
+    #[must_use]
+    pub fn symbols(&self) -> Symbols {
+        self.notes().symbols.clone()
+    }
+
     /// Gives away what the script asked, with its answers, in their order.
     #[must_use]
     pub fn take_asked(&self) -> Vec<(Key, Operation, Response)> {
