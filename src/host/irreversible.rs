@@ -13,6 +13,9 @@ use crate::undo::{Way, reversals};
 /// Notes at each write why it cannot be taken back: what the contract's table says, else what an undo of such a run would
 /// say. `asked` is everything that the script asked, with its answer: an undo knows no more of how things were before.
 pub(super) fn note(planned: &mut [Planned], asked: Vec<(Key, Operation, Response)>) {
+    if planned.is_empty() {
+        return;
+    }
     let entries: Vec<Logged> = (0..)
         .zip(asked)
         .map(|(sequence, (key, operation, answer))| Logged {

@@ -142,6 +142,35 @@ fn an_embedder_allows_a_first_token_by_a_word() {
     let allowed = plan(true);
     assert!(allowed.error.is_none(), "{:?}", allowed.error);
     assert_eq!(allowed.first_tokens, [served.text("source")]);
+
+    // Whoever makes a plan file of a plan that a guard has ended gets no further with it.
+    let mut saved = allowed.saved().unwrap();
+    saved.guards[1].fired = true;
+    let Err(error) = host.apply(saved.sealed()) else { panic!("a guard has ended it") };
+    assert!(error.message.contains("the guard `seats` ended the plan"), "{}", error.message);
+}
+
+#[test]
+fn finding_out_whose_organization_a_target_is_is_no_first_token_either() {
+    let project = Folder::stock();
+    let served = Served::start(&project, "");
+    let source = served.text("source").to_owned();
+    let key = "license_key = { env = \"KEY\" }";
+    let target = local(&served).replace(key, &format!("license_from = \"{source}\""));
+    project.add_settings(&target);
+    let onboard = "plan playbooks/onboard.rhai --customer customers/harbour.yaml --json";
+    let refused = run_locally(&project, &served, onboard);
+    good(&refused, 1);
+    assert_eq!((fired(&plan(&refused)), &plan(&refused)["reads"]), (vec!["first_token"], &json!({})));
+    let allowed = run_locally(&project, &served, &format!("{onboard} --allow-first-token"));
+    good(&allowed, 2);
+    assert_eq!(plan(&allowed)["first_tokens"], json!([source]));
+    let left = plan(&allowed)["seats"][0]["left"].clone();
+    assert!(left.is_u64(), "the tenant that the licence comes from shows the pool: {left}");
+    good(&run_locally(&project, &served, "run playbooks/onboard.rhai --customer customers/harbour.yaml"), 0);
+    let known = run_locally(&project, &served, onboard);
+    good(&known, 0);
+    assert_eq!(plan(&known)["first_tokens"], json!([]));
 }
 
 /// A project whose target is a sandbox with so many professional and analyzer seats.
