@@ -1,6 +1,7 @@
 //! The body of a request on its way to the socket: a list of pieces that can be opened anew for every attempt, or a stream
 //! that is there for one.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -152,16 +153,19 @@ impl Payload {
         Ok(OpenPayload { length, pieces, fault: Fault::default() })
     }
 
-    /// The same with the digest of each file that is not small in place of its content.
+    /// The same with the digest of each file that is not small in place of its content, and the lengths of these by digest.
     #[must_use]
-    pub fn in_brief(&self) -> Self {
+    pub fn in_brief(&self) -> (Self, BTreeMap<String, u64>) {
+        let mut lengths = BTreeMap::new();
         let brief = |piece: &Piece| match piece {
-            Piece::File { path, sha256 } if std::fs::metadata(path).is_ok_and(|file| file.len() > SMALL) => {
+            Piece::File { path, sha256 } if let Some(length) = large(path) => {
+                lengths.insert(sha256.clone(), length);
                 Piece::Memory(sha256.clone().into())
             }
             piece => piece.clone(),
         };
-        Self { content_type: self.content_type.clone(), pieces: self.pieces.iter().map(brief).collect() }
+        let pieces = self.pieces.iter().map(brief).collect();
+        (Self { content_type: self.content_type.clone(), pieces }, lengths)
     }
 
     /// Reads the whole body into memory: for a road that takes no streams.
@@ -202,6 +206,11 @@ impl Payload {
 
 fn file_error(message: String) -> TransportError {
     TransportError { kind: TransportErrorKind::File, sent: false, status: None, message }
+}
+
+/// The length of a file that is not small.
+fn large(path: &std::path::Path) -> Option<u64> {
+    std::fs::metadata(path).ok().map(|file| file.len()).filter(|length| *length > SMALL)
 }
 
 /// A small file, read at once on the thread that asks: nothing else gets a turn meanwhile, so that a simulation takes

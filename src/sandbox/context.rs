@@ -46,6 +46,8 @@ pub(super) struct Context<'r> {
     pub(super) body: Value,
     /// The parts of a form.
     pub(super) parts: Vec<Part>,
+    /// How long contents are that the form has the digests of, by digest.
+    pub(super) lengths: BTreeMap<String, u64>,
     /// What the bearer token grants; none for operations that need none.
     pub(super) grant: Option<Grant>,
     pub(super) now: Timestamp,
@@ -100,6 +102,7 @@ impl<'r> Context<'r> {
             bytes: asked.bytes,
             body: Value::Null,
             parts: Vec::new(),
+            lengths: BTreeMap::new(),
             grant: None,
             now: asked.now,
             random: asked.random,
@@ -167,6 +170,12 @@ impl<'r> Context<'r> {
     /// A part of the form.
     pub(super) fn part(&self, name: &str) -> Option<&Part> {
         self.parts.iter().find(|part| part.name == name)
+    }
+
+    /// How many bytes the content of a part has, also where the form only has its digest.
+    pub(super) fn length(&self, part: &Part) -> u64 {
+        let brief = std::str::from_utf8(&part.bytes).ok().and_then(|digest| self.lengths.get(digest));
+        brief.copied().unwrap_or(part.bytes.len() as u64)
     }
 
     /// A query parameter, its first value.

@@ -282,24 +282,26 @@ fn whole_name(context: &Context<'_>, given: &Value, is_folder: bool) -> Result<S
     }
 }
 
-/// The content that a request brings; none for a folder, and where it brings none.
-fn content(context: &Context<'_>, given: &Value) -> Result<Option<Bytes>, Refusal> {
-    let bytes = if let Some(id) = given["tempContentFileId"].as_str() {
-        Some(temp_contents::content(context, id).ok_or_else(|| bad("DF-012", "no such temporary content file"))?)
+/// The content that a request brings, with its size; none for a folder, and where it brings none.
+fn content(context: &Context<'_>, given: &Value) -> Result<Option<(u64, Bytes)>, Refusal> {
+    let sized = |bytes: Bytes| (bytes.len() as u64, bytes);
+    let brought = if let Some(id) = given["tempContentFileId"].as_str() {
+        let bytes = temp_contents::content(context, id);
+        Some(sized(bytes.ok_or_else(|| bad("DF-012", "no such temporary content file"))?))
     } else if let Some(id) = given["sourceId"].as_str() {
         let source = asked(context, id).map_err(|_| bad("DF-017", "The specified source file could not be found"))?;
         if source["folder"] == true {
             return Err(bad("DF-018", "The source and target must both be files"));
         }
-        context.content(&source)
+        context.content(&source).map(sized)
     } else {
-        context.part("File").map(|part| part.bytes.clone())
+        context.part("File").map(|part| (context.length(part), part.bytes.clone()))
     };
-    let size = bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+    let size = brought.as_ref().map_or(0, |(size, _)| *size);
     if size > MAX_FILE && given.get("tempContentFileId").is_none() {
         return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "HTTP-413", "The file exceeds the maximum size"));
     }
-    Ok(bytes)
+    Ok(brought)
 }
 
 fn place(file: &mut Value, name: &str, parent: Option<&Value>) {
@@ -337,8 +339,8 @@ fn parent(context: &mut Context<'_>, space: &str, name: &str) -> Result<Option<D
     Ok(Some(Arc::new(folder)))
 }
 
-fn hold(context: &mut Context<'_>, file: &mut Value, bytes: Bytes) {
-    file["size"] = json!(bytes.len());
+fn hold(context: &mut Context<'_>, file: &mut Value, (size, bytes): (u64, Bytes)) {
+    file["size"] = json!(size);
     file["contentUpdatedDate"] = json!(context.timestamp());
     file[CONTENT] = json!(&*context.keep(bytes));
 }
@@ -359,8 +361,8 @@ fn create(context: &mut Context<'_>) -> Handled {
         return Err(refuse(StatusCode::FORBIDDEN, "DF-013", "Access to the specified space is forbidden"));
     }
     let name = whole_name(context, &given, is_folder)?;
-    let bytes = if is_folder { None } else { content(context, &given)? };
-    if !is_folder && bytes.is_none() {
+    let brought = if is_folder { None } else { content(context, &given)? };
+    if !is_folder && brought.is_none() {
         return Err(bad("HTTP-400", "neither a file nor a source of its content is given"));
     }
     if named(context, &space, &context.user_id(), &name).is_some() {
@@ -370,8 +372,8 @@ fn create(context: &mut Context<'_>) -> Handled {
     let mut file = new(context, &space, is_folder);
     file["appId"] = given.get("appId").cloned().unwrap_or_default();
     place(&mut file, &name, above.as_deref());
-    if let Some(bytes) = bytes {
-        hold(context, &mut file, bytes);
+    if let Some(brought) = brought {
+        hold(context, &mut file, brought);
     }
     context.put(FILES, text(&file, "id"), file.clone());
     Ok(Answer::created(&shown(context, &file)))
@@ -437,12 +439,12 @@ fn replace(context: &mut Context<'_>) -> Handled {
     } else {
         text(&before, "name").to_owned()
     };
-    let bytes = if is_folder { None } else { content(context, &given)? };
+    let brought = if is_folder { None } else { content(context, &given)? };
     let mut file = (*before).clone();
     file["ownerId"] = json!(context.user_id());
     file["modifiedDate"] = json!(context.timestamp());
-    if let Some(bytes) = bytes {
-        hold(context, &mut file, bytes);
+    if let Some(brought) = brought {
+        hold(context, &mut file, brought);
     }
     let file = relocate(context, &before, file, &name, &space)?;
     Ok(Answer::created(&shown(context, &file)))

@@ -1,5 +1,7 @@
 //! From a request to the handler of the operation it means: host, contract, token, body.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -43,6 +45,10 @@ pub(super) struct Outcome {
 /// Who asks, for a request that shows no token because it comes from a model of a tenant: what is looked at is noted.
 #[derive(Clone, Debug)]
 pub(super) struct Trusted(pub(super) token::Grant);
+
+/// How long contents are in whose place the request has their digest, by digest: a plan leaves large ones where they are.
+#[derive(Clone, Debug)]
+pub struct InBrief(pub BTreeMap<String, u64>);
 
 /// Operations that bring their own proof of who is there, or ask for it.
 const OWN_PROOF: &[&str] = &["exchangeJwtForSession", "login"];
@@ -111,6 +117,9 @@ pub(super) fn answer(
     if let Some(Trusted(grant)) = request.extensions().get() {
         context.grant = Some(grant.clone());
         context.watch();
+    }
+    if let Some(InBrief(lengths)) = request.extensions().get() {
+        context.lengths.clone_from(lengths);
     }
     let mut violations = Vec::new();
     let handled = handle(request.method(), &mut context, sight, &mut violations);

@@ -129,7 +129,7 @@ pub use collection::Collection;
 pub const STATE_FILE: &str = "sandbox.db";
 
 pub use compare::{Compared, Comparison, FieldCompared, How};
-pub use dispatch::{Base, Violation};
+pub use dispatch::{Base, InBrief, Violation};
 pub use estate::{Client, Estate, EstateError, Reach};
 pub use fault_file::{FaultFile, FaultFileError};
 pub use faults::{Arrival, Fault, FaultError, Faults, Served, Touch, Touched};

@@ -294,6 +294,28 @@ fn a_data_file_that_is_as_it_was_left_is_no_change_and_one_that_differs_is_plann
     good(&project.run(&format!("plan {hydrate}")), 2);
 }
 
+#[test]
+fn a_large_data_file_is_planned_without_its_content_and_uploaded_once() {
+    let project = Folder::stock();
+    let customer = "--customer customers/harbour.yaml";
+    good(&project.run(&format!("run {ONBOARD} {customer} -q")), 0);
+    project.write(
+        "playbooks/rates.rhai",
+        "tenants::get(customer).spaces.get(\"Staging\").data_files.ensure(\"rates.csv\", #{ file: \"content/rates.csv\" });",
+    );
+    for (content, operation) in [(7, "uploadDataFile"), (8, "reuploadDataFile")] {
+        std::fs::write(project.path().join("content/rates.csv"), vec![content; 3 << 20]).unwrap();
+        good(&project.run(&format!("plan playbooks/rates.rhai {customer} --out hb.json")), 2);
+        let planned: Value =
+            serde_json::from_str(&std::fs::read_to_string(project.path().join("hb.json")).unwrap()).unwrap();
+        let writes: Vec<&Value> =
+            planned["writes"].as_array().unwrap().iter().map(|write| &write["request"]["operation"]).collect();
+        assert_eq!(writes, [operation]);
+        good(&project.run("apply hb.json -q"), 0);
+        good(&project.run(&format!("plan playbooks/rates.rhai {customer}")), 0);
+    }
+}
+
 /// Somebody makes a group that the playbook does not name: it makes no difference to what is written.
 const SOMEBODY: &str = "let tenant = tenants::get(customer); tenant.groups.ensure(\"somebody's\");";
 const LISTS: &str =

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::interpreter::sandbox::as_http;
 use crate::qlik::{Incoming, Outgoing, Transport, TransportError};
-use crate::sandbox::{Difference, Model, View, Wanted};
+use crate::sandbox::{Difference, InBrief, Model, View, Wanted};
 
 /// What the model is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +67,9 @@ impl Transport for Road {
                 });
             }
             // What is in a large file makes no difference to a plan; three hundred apps in memory would.
-            let body = request.body.in_brief().collect().await?;
-            let request = as_http(request, body)?;
+            let (brief, lengths) = request.body.in_brief();
+            let mut request = as_http(request, brief.collect().await?)?;
+            request.extensions_mut().insert(InBrief(lengths));
             let response = match self.lane {
                 Lane::Read(view) => self.shared.model().read(&request, view),
                 Lane::Write => {
