@@ -92,7 +92,11 @@ impl Look {
         }
         if let Some(error) = &first.error {
             let _ = write!(screen, "\n{}\n", Trouble::from(error).screen(style));
-            if first.has_changes() {
+            // The plan's own questions to the target are no business of a run.
+            let is_unasked = first.guards.iter().any(|guard| guard.fired && guard.name == "first_token");
+            if is_unasked {
+                let _ = writeln!(screen, "\nThe plan ends there; a run would go on.");
+            } else if first.has_changes() {
                 let _ = writeln!(screen, "\nA run would make the changes above and then fail.");
             }
         }

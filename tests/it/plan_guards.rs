@@ -111,6 +111,16 @@ fn a_pinned_tenant_is_known_once_a_run_was_there_and_no_script_can_talk_its_way_
     let known = run_locally(&other, &served, catches);
     good(&known, 0);
     assert_eq!(plan(&known)["first_tokens"], json!([]));
+
+    // An API key is its user's, and no token is asked for: here the service does not know it.
+    let keyed = Folder::stock();
+    keyed.add_settings(&format!(
+        "[targets.local]\naddress = \"{url}\"\ntenant = \"{tenant}\"\napi_key = {{ env = \"SECRET\" }}\n"
+    ));
+    let unknown = run_locally(&keyed, &served, "plan playbooks/onboard.rhai --customer customers/harbour.yaml --json");
+    good(&unknown, 1);
+    let unknown = plan(&unknown);
+    assert_eq!((fired(&unknown), &unknown["error"]["failure"]["status"]), (vec![], &json!(401)), "{unknown}");
 }
 
 #[test]
