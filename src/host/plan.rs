@@ -22,7 +22,7 @@ use super::seats::{self, Need, share_seats};
 use super::teller::{Teller, listen};
 use super::unmentioned::{self, Unmentioned};
 use super::{Host, Playbook};
-use crate::contract::{Tier, contract};
+use crate::contract::contract;
 use crate::event::{Event, Step};
 use crate::interpreter::{
     Enrolment, FirstToken, Interpreter, Locals, Overlay, Permitted, Presence, Registered, Sourced,
@@ -352,8 +352,9 @@ impl Work {
         plan.reads = opened.overlay.reads();
         plan.first_tokens = first;
         for write in &planned {
-            let tier = contract().operation(&write.operation.id).map_or(Tier::Tier2, |published| published.tier);
-            *plan.writes.entry(tier).or_default() += 1;
+            if let Some(published) = contract().operation(&write.operation.id) {
+                *plan.writes.entry(published.tier).or_default() += 1;
+            }
         }
         plan.least_seconds = least_seconds(&planned);
         if made.driven.output.is_ok() {

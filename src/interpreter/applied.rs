@@ -204,7 +204,7 @@ impl<I: Interpreter> Interpreter for Applied<I> {
     fn perform<'a>(&'a self, key: &'a Key, operation: &'a Operation) -> BoxFuture<'a, Outcome> {
         async move {
             let recalled = self.state().recalled.contains(key);
-            if operation.effect.is_write() && operation.request().is_some() && !recalled {
+            if operation.is_write_elsewhere() && !recalled {
                 self.check(key, operation)?;
             }
             let outcome = self.inner.perform(key, operation).await;

@@ -194,6 +194,13 @@ impl Operation {
         }
     }
 
+    /// Whether it changes something beyond this program: at Qlik Cloud, or where an embedder's operation acts. What the host
+    /// keeps for itself is none of it.
+    #[must_use]
+    pub fn is_write_elsewhere(&self) -> bool {
+        self.effect.is_write() && (self.request().is_some() || !self.id.starts_with("tenantry."))
+    }
+
     /// A fingerprint of what the operation does: equal for equal requests, whatever line of the playbook asked them.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -100,6 +100,21 @@ pub struct Planned {
     pub irreversible: Option<String>,
 }
 
+impl Planned {
+    fn new(key: &Key, operation: &Operation, answer: &Response) -> Self {
+        Self {
+            key: key.clone(),
+            operation: operation.clone(),
+            canonical: Value::Null,
+            changed: Vec::new(),
+            files: Vec::new(),
+            answer: answer.clone(),
+            assumed: false,
+            irreversible: None,
+        }
+    }
+}
+
 impl Overlay {
     /// A model laid over `target`. What the model hands out is kept in the memory of `vault`, whose own secrets it never
     /// sees.
@@ -171,12 +186,24 @@ impl Overlay {
         self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes what a local operation was answered that another run would be answered otherwise: times, ids, keys.
+    /// Notes a local operation: a write of the embedder's own, which a plan has as any other; and what another run would be
+    /// answered otherwise: times, ids, keys.
     pub fn note_local(&self, key: &Key, operation: &Operation, outcome: &Outcome) {
+        let (Ok(answer), None) = (outcome, operation.request()) else { return };
+        if operation.is_write_elsewhere() {
+            self.note(Planned::new(key, operation, answer));
+        }
         let chance = ["tenantry.now", "tenantry.uuid", "tenantry.ensureKey"];
-        if let (Ok(answer), true) = (outcome, chance.contains(&operation.id.as_str())) {
+        if chance.contains(&operation.id.as_str()) || operation.is_write_elsewhere() {
             self.answered(key, operation, answer, None);
         }
+    }
+
+    /// Takes a write into the plan.
+    fn note(&self, write: Planned) {
+        let mut notes = self.notes();
+        let canonical = notes.symbols.canonical(&write.operation);
+        notes.planned.push(Planned { canonical, ..write });
     }
 
     /// What differs in the model from what the target showed.
@@ -328,18 +355,7 @@ impl Overlay {
             let (answer, effects) = self.in_model(key, operation, request).await?;
             (answer, effects.changed)
         };
-        let mut notes = self.notes();
-        let planned = Planned {
-            key: key.clone(),
-            operation: operation.clone(),
-            canonical: notes.symbols.canonical(operation),
-            changed,
-            files,
-            answer: answer.clone(),
-            assumed: is_assumed,
-            irreversible: None,
-        };
-        notes.planned.push(planned);
+        self.note(Planned { changed, files, assumed: is_assumed, ..Planned::new(key, operation, &answer) });
         Ok(answer)
     }
 
