@@ -13,6 +13,8 @@ use crate::operation::{Call, HeaderText, Key, Operation, Request};
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
     names: HashMap<String, String>,
+    /// The names that have a value.
+    bound: HashSet<String>,
 }
 
 /// Where a value that the service chooses stands in the answer to an operation.
@@ -58,7 +60,13 @@ fn split(pointer: &str) -> Option<(&str, &str)> {
 
 impl Symbols {
     /// Notes a value by its name. A value that has one keeps it.
+    ///
+    /// A name that has one does not get another by where else it was seen: lists of ids come in any order.
     pub fn note(&mut self, value: &str, symbol: &Symbol) {
+        let is_known = !self.bound.insert(symbol.name());
+        if is_known && symbol.named.is_some() {
+            return;
+        }
         self.names.entry(value.to_owned()).or_insert_with(|| symbol.name());
         // Certificates travel in one line.
         if value.contains('\n') {
