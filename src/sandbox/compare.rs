@@ -65,6 +65,7 @@ pub struct FieldCompared {
 const PASSED: &[&str] = &[
     "usedTokens",
     "revokedTokens",
+    "oauthTokens",
     "counters",
     "reloads",
     "automationRuns",

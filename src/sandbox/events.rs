@@ -3,7 +3,7 @@
 //! No handler makes them. When a request has changed something, each document that it made, changed or removed in a
 //! collection of [`KINDS`] becomes an event; a write that touched none of these becomes one that is named after its
 //! operation. Names and sources are those of qlik.dev's event pages (2026-04 to 2026-06); what these do not have is named
-//! in the same way, which is an assumption. Issued tokens leave no event here: they change nothing.
+//! in the same way, which is an assumption. Issued tokens leave no event here, even where they are listed afterwards.
 //!
 //! Events stand beside the documents, not among them: they are no part of a tenant's configuration. A tenant keeps the
 //! latest [`KEPT`], fewer when there are very many tenants, so that a state does not grow without end.
@@ -271,7 +271,8 @@ pub(super) fn left(before: &State, context: &Context<'_>, operation: &Published,
         leave(tenant, name, kind.source.into(), user, details(kind, id, was.as_ref(), is.as_ref()));
         told = true;
     }
-    if !told && !here.is_empty() && !changes.is_empty() && operation.effect != Effect::Read {
+    let leaves = operation.effect != Effect::Read && operation.id != "requestOauthToken";
+    if !told && !here.is_empty() && !changes.is_empty() && leaves {
         let (name, source) = match named {
             Some((_, source, name)) => (Cow::Borrowed(*name), Cow::Borrowed(*source)),
             None => after(operation),

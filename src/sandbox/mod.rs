@@ -91,6 +91,7 @@ mod model;
 mod multipart;
 mod oauth;
 mod oauth_clients;
+mod oauth_tokens;
 mod packages;
 mod paging;
 mod patch;

@@ -15,7 +15,7 @@ use super::refusal::Refusal;
 use super::resources::Resource;
 use super::state::Document;
 use super::token::{self, Grant};
-use super::{estate, ids, oauth_clients, source_tenant, users};
+use super::{estate, ids, oauth_clients, oauth_tokens, source_tenant, users};
 
 pub(super) const RESOURCE: Resource = Resource {
     routes: &[
@@ -116,23 +116,31 @@ fn request_token(context: &mut Context<'_>) -> Handled {
         _ if matches!(context.place, Place::Tenant(_)) => Some(users::bot(context, &id)?),
         _ => None,
     };
-    Ok(issued(context, id, user, scope))
+    let as_user = user.clone().filter(|_| grant_type == IMPERSONATION);
+    let (token, answer) = issued(context, id, user, scope);
+    if let (Client::Own(client), Some(user)) = (&client, as_user) {
+        let exp = context.now.as_second() + token::LIFE_SECONDS;
+        oauth_tokens::note(context, &id_of(&token), &user, client, exp);
+    }
+    Ok(answer)
 }
 
-/// The answer that holds a token.
-fn issued(context: &Context<'_>, id: String, user: Option<String>, scope: String) -> Answer {
+/// A token, and the answer that holds it.
+fn issued(context: &Context<'_>, id: String, user: Option<String>, scope: String) -> (String, Answer) {
     let kind = if *context.place == Place::Console { "Bearer" } else { "bearer" };
     let exp = context.now.as_second() + token::LIFE_SECONDS;
     let grant = Grant { host: context.host.to_owned(), client: id, user, scope: scope.clone(), exp };
     let ends = context.now + jiff::SignedDuration::from_secs(token::LIFE_SECONDS);
+    let token = token::issue(text(&context.organization(), "tokenKey"), &grant);
     let body = json!({
-        "access_token": token::issue(text(&context.organization(), "tokenKey"), &grant),
+        "access_token": token,
         "token_type": kind,
         "expires_at": ids::timestamp(ends),
         "expires_in": token::LIFE_SECONDS,
         "scope": scope,
     });
-    Answer::ok(&body).with(header::CACHE_CONTROL, "no-store").with(HeaderName::from_static("pragma"), "no-cache")
+    let answer = Answer::ok(&body).with(header::CACHE_CONTROL, "no-store");
+    (token, answer.with(HeaderName::from_static("pragma"), "no-cache"))
 }
 
 /// A token for whoever looks at something embedded. It acts as nobody; what its `eac` gives access to is not simulated.
@@ -141,7 +149,7 @@ fn anonymous_token(context: &mut Context<'_>) -> Handled {
     let client = context.get("oauthClients", &id).filter(|client| text(client, "appType") == "anonymous-embed");
     let client = client.ok_or_else(|| Refusal::unauthorized("the client is none for anonymous embedding"))?;
     let scopes = Client::Own(client).scopes(context.place).join(" ");
-    Ok(issued(context, id, None, scopes))
+    Ok(issued(context, id, None, scopes).1)
 }
 
 /// Where a person would log in and consent: the tenant's login page, which nobody sees here. So whoever must not be asked
@@ -211,15 +219,14 @@ fn impersonated(context: &Context<'_>, client: &Client, form: &Value) -> Result<
     }
 }
 
-/// What a revoked token is remembered by.
-fn revoked_id(token: &str) -> String {
+/// What a token is known by, which gives nothing of it away.
+fn id_of(token: &str) -> String {
     URL_SAFE_NO_PAD.encode(Sha256::digest(token))
 }
 
 /// Whether a token was given up.
 pub(super) fn is_revoked(context: &Context<'_>, token: &str) -> bool {
-    let revoked = context.collection("revokedTokens");
-    !revoked.is_empty() && revoked.get(&revoked_id(token)).is_some()
+    oauth_tokens::is_revoked(context, || id_of(token))
 }
 
 /// A token that is none, or none any more, is as good as revoked (RFC 7009). Tokens that are granted alike within one second
@@ -233,12 +240,7 @@ fn revoke(context: &mut Context<'_>) -> Handled {
     let read = |organization: &Value| token::read(text(organization, "tokenKey"), token, context.now);
     let grant = context.homes().iter().find_map(|(_, organization)| read(organization));
     if let Some(grant) = grant.filter(|grant| grant.host == context.host) {
-        let now = context.now.as_second();
-        let over = |held: &Value| held["exp"].as_i64().is_none_or(|exp| exp < now);
-        for (id, _) in context.collection("revokedTokens").iter().take_while(|(_, held)| over(held)) {
-            context.remove("revokedTokens", id);
-        }
-        context.put("revokedTokens", &revoked_id(token), json!({"exp": grant.exp}));
+        oauth_tokens::give_up(context, &id_of(token), grant.exp);
     }
     Ok(Answer { status: StatusCode::OK, headers: Vec::new(), body: Bytes::new() })
 }

@@ -4,8 +4,8 @@ use super::context::{Context, Handled};
 use super::{
     apps, assignments, audits, automation_connections, automation_connectors, automation_runs, automations, brands,
     console, csp_origins, data_connections, data_files, encryption, groups, identity_providers, ip_policies,
-    item_collections, items, licenses, login, oauth, oauth_clients, packages, quotas, reloads, roles, shares, spaces,
-    task_graphs, task_runs, tasks, temp_contents, tenant_documents, tenants, users, web_integrations,
+    item_collections, items, licenses, login, oauth, oauth_clients, oauth_tokens, packages, quotas, reloads, roles,
+    shares, spaces, task_graphs, task_runs, tasks, temp_contents, tenant_documents, tenants, users, web_integrations,
 };
 
 /// How an operation is simulated.
@@ -23,6 +23,7 @@ pub(super) struct Resource {
 pub(super) const RESOURCES: &[Resource] = &[
     oauth::RESOURCE,
     oauth_clients::RESOURCE,
+    oauth_tokens::RESOURCE,
     login::RESOURCE,
     console::RESOURCE,
     tenants::RESOURCE,

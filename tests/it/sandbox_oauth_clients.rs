@@ -241,3 +241,73 @@ fn a_client_for_anonymous_embedding_reads_as_nobody() {
     let body = json!({"name": "Mine", "type": "shared"}).to_string();
     cloud.send(&Method::POST, &host, "/api/v1/spaces", &headers, body.into()).expect(StatusCode::FORBIDDEN);
 }
+
+#[test]
+fn tokens_that_act_as_users_are_listed_and_given_up_one_by_one() {
+    let cloud = Cloud::new();
+    let host = cloud.tenant_host();
+    let users: Vec<Value> = ["pu|1", "pu|2"]
+        .map(|subject| {
+            cloud
+                .post(&host, "/api/v1/users", json!({"name": subject, "subject": subject, "status": "active"}))
+                .expect(StatusCode::CREATED)
+        })
+        .into();
+    let body = json!({
+        "appType": "web", "clientName": "portal", "allowedScopes": ["user_default"],
+        "allowedGrantTypes": [IMPERSONATION],
+    });
+    let client = made(&cloud, &host, body);
+    let id = client["clientId"].as_str().unwrap();
+    let trust = json!([{"op": "replace", "path": "/consentMethod", "value": "trusted"}]);
+    assert_eq!(cloud.patch(&host, &format!("{PATH}/{id}/connection-configs/me"), trust).status, 204);
+    let list = |query: &str| cloud.get(&host, &format!("/api/v1/oauth-tokens{query}")).expect(StatusCode::OK);
+    assert_eq!(list("")["data"], json!([]), "what a client gets for itself is none of them");
+
+    let issue = |subject: &str| {
+        cloud.clock.forward(Duration::from_secs(1));
+        let ask = json!({
+            "client_id": client["clientId"], "client_secret": client["clientSecret"], "grant_type": IMPERSONATION,
+            "user_lookup": {"field": "subject", "value": subject}, "scope": "user_default",
+        });
+        let answer = token(&cloud, &host, &ask).expect(StatusCode::OK);
+        answer["access_token"].as_str().unwrap().to_owned()
+    };
+    let tokens = ["pu|2", "pu|1", "pu|1"].map(issue);
+    let listed = list("");
+    let owners: Vec<_> = listed["data"].as_array().unwrap().iter().map(|token| token["userId"].clone()).collect();
+    let mut expected = [&users[0], &users[0], &users[1]].map(|user| user["id"].clone());
+    expected.sort_by_key(Value::to_string);
+    assert_eq!(owners, expected, "by their users");
+    let first = list("?limit=1");
+    assert_eq!(first["data"][0], listed["data"][0]);
+    assert!(first["links"]["next"]["href"].as_str().unwrap().contains("/oauth-tokens?"), "{first}");
+    let told = listed["data"][0].as_object().unwrap();
+    assert_eq!(told.keys().collect::<Vec<_>>(), ["id", "userId", "tenantId", "description"]);
+    assert_eq!(told["description"], "portal");
+    let of_second = list(&format!("?userId={}", users[1]["id"].as_str().unwrap()));
+    assert_eq!(of_second["data"].as_array().unwrap().len(), 1);
+
+    // A user sees its own.
+    let own = bearer(&cloud, Method::GET, &host, "/api/v1/oauth-tokens", &tokens[0], &Value::Null);
+    assert_eq!(own.expect(StatusCode::OK)["data"], of_second["data"]);
+
+    let path = format!("/api/v1/oauth-tokens/{}", of_second["data"][0]["id"].as_str().unwrap());
+    let by_user = bearer(&cloud, Method::DELETE, &host, &path, &tokens[1], &Value::Null);
+    assert_eq!(by_user.status, 403, "who acts as a user only reads");
+    assert_eq!(cloud.delete(&host, &path).status, 204);
+    assert_eq!(cloud.delete(&host, &path).status, 404, "it is given up once");
+    let spaces = |token: &str| bearer(&cloud, Method::GET, &host, "/api/v1/spaces", token, &Value::Null).status;
+    assert_eq!(tokens.each_ref().map(|token| spaces(token)), [401, 200, 200]);
+    let given_up =
+        cloud.send(&Method::POST, &host, "/oauth/revoke", &[JSON], json!({"token": tokens[1]}).to_string().into());
+    assert_eq!((given_up.status, list("")["data"].as_array().unwrap().len()), (200, 1));
+
+    // They end with their time, and with their user.
+    cloud.clock.forward(Duration::from_secs(6 * 3600));
+    assert_eq!(list("")["data"], json!([]));
+    issue("pu|2");
+    let user = format!("/api/v1/users/{}", users[1]["id"].as_str().unwrap());
+    assert_eq!(cloud.delete(&host, &user).status, 204);
+    assert_eq!(list("")["data"], json!([]));
+}
