@@ -6,6 +6,8 @@ use crate::playbook::{Call, ScriptError};
 
 /// A list that is read once per run and kept up to date by what the run itself writes.
 ///
+/// What an earlier process of the run has read does not count: since it ended, others may have written.
+///
 /// Branches do not see each other's notes, and a join keeps only one branch's copy of the list; so what is written is
 /// noted item by item, under its natural key, and wins over the list.
 pub(super) struct Listing {
@@ -31,7 +33,7 @@ impl Listing {
         if let (false, Some(item)) = (fresh, call.note(&self.item(key))) {
             return Ok(Some(item).filter(|item| !item.is_null()));
         }
-        let list = match call.note(&self.name) {
+        let list = match self.held(call) {
             Some(list) if !fresh => list,
             _ => Value::Array(self.read(call, read())?),
         };
@@ -42,7 +44,19 @@ impl Listing {
     pub(super) fn read(&self, call: &mut Call, ask: Ask) -> Result<Vec<Value>, ScriptError> {
         let list = ask.list(call)?;
         call.set_note(&self.name, Value::Array(list.clone()));
+        call.set_note(&self.process(), json!(call.process()));
         Ok(list)
+    }
+
+    /// The list as this process of the run has read it.
+    fn held(&self, call: &Call) -> Option<Value> {
+        let list = call.note(&self.name)?;
+        let read_in = call.note(&self.process()).and_then(|process| process.as_u64());
+        call.process().is_none_or(|process| read_in == Some(process)).then_some(list)
+    }
+
+    fn process(&self) -> String {
+        format!("process of {}", self.name)
     }
 
     /// The list, when it was read in this run and what has this natural key was not written since.
@@ -50,7 +64,7 @@ impl Listing {
         if call.note(&self.item(key)).is_some() {
             return None;
         }
-        match call.note(&self.name) {
+        match self.held(call) {
             Some(Value::Array(list)) => Some(list),
             _ => None,
         }

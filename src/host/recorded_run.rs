@@ -51,6 +51,7 @@ impl RecordedRun {
         };
         let mut session = runtime.start(&playbook, start)?;
         session.set_written(written_before(&self.entries));
+        session.set_processes(self.earlier.record.processes_as_they_were());
         Ok((session, Permitted::new(Replay::new(self.earlier.record.clone()), permits)))
     }
 }

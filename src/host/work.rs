@@ -264,6 +264,7 @@ impl Work {
         };
         let mut session = runtime.start(&self.playbook.text, start)?;
         session.set_written(scribe.journaled.written());
+        session.set_processes(scribe.journaled.processes());
         Ok(session)
     }
 

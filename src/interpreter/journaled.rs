@@ -11,8 +11,8 @@ use super::record::{Answer, Record};
 use super::settlement::decide_hint;
 use super::{Interpreter, Settlement};
 use crate::operation::{
-    Body, Call, CallKey, Content, Failure, FailureKind, HeaderText, Key, Operation, Outcome, Payload, RecordedOutcome,
-    Response, Site, Written, secret,
+    Body, Call, CallKey, Content, Failure, FailureKind, HeaderText, Key, Operation, Outcome, Payload, Processes,
+    RecordedOutcome, Response, Site, Written, secret,
 };
 use crate::store::{Entry, Fingerprints, RunLog, StateError};
 use crate::surroundings::Clock;
@@ -126,6 +126,12 @@ impl<I: Interpreter> Journaled<I> {
     #[must_use]
     pub fn written(&self) -> Written {
         self.progress().record.written()
+    }
+
+    /// Which process carried out each host call, for its session to know.
+    #[must_use]
+    pub fn processes(&self) -> Processes {
+        self.progress().record.processes()
     }
 
     /// Where changes were met that can only be accepted by starting the script again.

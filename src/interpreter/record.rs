@@ -6,8 +6,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::operation::{
-    BranchStep, Failure, FailureKind, Key, Operation, Outcome, RecordedOperation, RecordedOutcome, Site, Written,
-    refused_items,
+    BranchStep, CallKey, Failure, FailureKind, Key, Operation, Outcome, Processes, RecordedOperation, RecordedOutcome,
+    Site, Written, is_before, refused_items,
 };
 use crate::store::{Entry, Logged};
 
@@ -22,6 +22,9 @@ pub struct Record {
     attempts: HashMap<Key, u32>,
     /// For each path of branches, the furthest call in it.
     reach: HashMap<Vec<BranchStep>, u32>,
+    /// The process that each host call last asked something in, counted from 1, and how many there were.
+    processes: HashMap<CallKey, u64>,
+    process: u64,
     /// Writes that have answered a question of this process: none answers two.
     used: HashSet<(Key, u32)>,
 }
@@ -151,8 +154,8 @@ impl Record {
                 }
                 Entry::Settled { key, attempt, performed, .. } => record.settle(key, *attempt, performed.clone()),
                 Entry::Accepted { key } => record.accept(key),
-                Entry::Began { .. } | Entry::File { .. } | Entry::Step(_) | Entry::Log { .. } | Entry::Ended { .. } => {
-                }
+                Entry::Began { .. } => record.process += 1,
+                Entry::File { .. } | Entry::Step(_) | Entry::Log { .. } | Entry::Ended { .. } => {}
             }
         }
         record
@@ -162,6 +165,7 @@ impl Record {
         let made = self.attempts.entry(key.clone()).or_default();
         *made = (*made).max(attempt.number + 1);
         self.reached(key);
+        self.processes.insert(key.call_key(), self.process);
         self.operations.entry(key.clone()).or_default().push(attempt);
     }
 
@@ -198,6 +202,7 @@ impl Record {
         // What was asked in branches of the call belongs to it.
         let from = from.call_key();
         self.operations.retain(|key, _| !key.call_key().is_from(&from));
+        self.processes.retain(|call, _| !call.is_from(&from));
         self.reach.clear();
         for key in self.operations.keys().cloned().collect::<Vec<_>>() {
             self.reached(&key);
@@ -219,8 +224,19 @@ impl Record {
     /// Whether something was recorded that came after this host call.
     #[must_use]
     pub fn is_finished(&self, branch: &[BranchStep], call: u32) -> bool {
-        let calls = branch.iter().map(|step| step.call).chain([call]);
-        calls.enumerate().any(|(depth, call)| self.reach.get(&branch[..depth]).is_some_and(|furthest| *furthest > call))
+        is_before(&self.reach, branch, call)
+    }
+
+    /// Which process carried out each host call, for a process that goes on with the run.
+    #[must_use]
+    pub fn processes(&self) -> Processes {
+        Processes::of(self.processes.clone(), self.reach.clone(), u64::MAX)
+    }
+
+    /// The same, for a replay: what has no end on record is of the last process.
+    #[must_use]
+    pub fn processes_as_they_were(&self) -> Processes {
+        Processes::of(self.processes.clone(), self.reach.clone(), self.process)
     }
 
     /// Writes that were begun and whose end is not known, in the order in which they were begun.

@@ -27,7 +27,8 @@ pub use key::{BranchStep, CallKey, CallKeyError, Key, KeyError};
 pub use outcome::{Failure, FailureKind, Outcome, Payload, Response, refused_items};
 pub use patch::PatchStep;
 pub use recorded::{RecordedBody, RecordedCall, RecordedOperation, RecordedOutcome, RecordedRequest};
-pub use written::Written;
+pub(crate) use written::is_before;
+pub use written::{Processes, Written};
 
 /// The host's own operation that waits: `{ seconds }`. How long it takes is what it was asked for.
 pub const PAUSE: &str = "tenantry.pause";

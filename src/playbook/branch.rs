@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::Limits;
 use crate::event::Step;
-use crate::operation::{BranchStep, CallKey, Failure, Site, Written};
+use crate::operation::{BranchStep, CallKey, Failure, Processes, Site, Written};
 use crate::surroundings::{Clock, span};
 
 /// Why a session ended before its script did.
@@ -139,6 +139,7 @@ pub(crate) struct Shared {
     libraries: RefCell<HashMap<String, Arc<str>>>,
     claims: RefCell<HashMap<(String, String), Vec<Claim>>>,
     pub(super) written: RefCell<Written>,
+    pub(super) processes: RefCell<Processes>,
 }
 
 #[derive(Clone)]
@@ -168,6 +169,7 @@ impl Shared {
             libraries: RefCell::default(),
             claims: RefCell::default(),
             written: RefCell::default(),
+            processes: RefCell::default(),
         }
     }
 

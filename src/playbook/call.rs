@@ -187,6 +187,13 @@ impl Call {
         self.shared.written.borrow().of(&self.key(), subject).collect()
     }
 
+    /// The process of the run that carries out this very host call; none when the call had finished without asking anything: it
+    /// went by what it knew.
+    #[must_use]
+    pub fn process(&self) -> Option<u64> {
+        self.shared.processes.borrow().of_call(&self.key())
+    }
+
     /// A note this branch, or one it descends from, made earlier in the run.
     #[must_use]
     pub fn note(&self, name: &str) -> Option<Value> {

@@ -18,7 +18,7 @@ use super::Diagnostic;
 use super::branch::{Branch, FileUse, Shared, Stop, Told, enter};
 use super::coroutine::{Body, Fiber, Turn, on_own_stack, switch_meter};
 use super::runtime::Explainer;
-use crate::operation::{BranchStep, Failure, Key, Operation, Outcome, Written};
+use crate::operation::{BranchStep, Failure, Key, Operation, Outcome, Processes, Written};
 
 /// How many branches of one `parallel` run at once.
 const BRANCHES_AT_ONCE: usize = 8;
@@ -114,6 +114,11 @@ impl Session {
     /// Tells what earlier processes of the run have written: a host call that starts again counts it as its own work.
     pub fn set_written(&mut self, written: Written) {
         self.shared.written.replace(written);
+    }
+
+    /// Tells which process carried out each host call: what another one has read is no ground to write on.
+    pub fn set_processes(&mut self, processes: Processes) {
+        self.shared.processes.replace(processes);
     }
 
     /// Notes from now on which host call uses which file, for [`Session::take_uses`].
