@@ -111,7 +111,7 @@ impl Many {
                 let (number, request) = *place;
                 let Some((case, fault)) = faults.get(number) else { return Ok(None) };
                 let storm = storms.of(*case)?;
-                if request < storm.calm().1 {
+                if request < storm.calm().requests {
                     *place = (number, request + 1);
                     return Ok(Some((*case, storm.fault_at(request + 1, (*fault).clone()))));
                 }

@@ -30,7 +30,7 @@ pub use fate::Fate;
 pub use ledger::{Ledger, Told};
 pub use many::{Draw, Failed, Many, Storms, Tally};
 pub use oracle::Finding;
-pub use plan::{Actor, Full, Harm, Life, Plan, PlanError};
+pub use plan::{Actor, Calm, Full, Harm, Life, Plan, PlanError};
 pub use rehearsal::{Rehearsals, Rehearsed};
 pub use storm::{Outcome, Storm, StormError};
 pub use world::{Ended, Process, World, WorldSettings};

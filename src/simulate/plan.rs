@@ -10,8 +10,9 @@ use crate::surroundings::Random;
 /// Who runs in a world and what goes wrong there.
 ///
 /// Its text is a list of words: `seed=7` (of ids, host names and pauses), `12=lost-done` (a fault of the 12th request to
-/// Qlik Cloud, see [`Fault`]), and for each actor, counted from 0, `1:kill=57` (its next life ends at its 57th point) or
-/// `1:full=30+4` (in its next life 4 commits from the 30th on find the disk full). `1:live` is a life without harm.
+/// Qlik Cloud, see [`Fault`]), and for each actor, counted from 0, `1:kill=57` (its next life ends at its 57th point),
+/// `1:full=30+4` (in its next life 4 commits from the 30th on find the disk full) or `1:left=20` (the playbook before its own
+/// was left at its 20th point). `1:live` is a life without harm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Decides what is left to chance.
@@ -25,6 +26,9 @@ pub struct Plan {
 /// Someone who starts a process again and again until its playbook has come to its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Actor {
+    /// The point, counted from 1, at which the playbook that its own comes after was left; it is gone on with when the
+    /// actor has done what it can. None when that playbook had come to its end.
+    pub left: Option<u64>,
     /// What its first processes meet; later ones live without harm.
     pub lives: Vec<Life>,
 }
@@ -61,6 +65,17 @@ impl Life {
     }
 }
 
+/// What runs without harm come to, over all customers of a case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Calm {
+    /// How many points a run has.
+    pub points: u64,
+    /// How many requests it makes.
+    pub requests: u64,
+    /// How many points a run of the playbook before it has; 0 when there is none.
+    pub before: u64,
+}
+
 impl Plan {
     /// A plan in which this many actors work and nothing goes wrong.
     #[must_use]
@@ -68,17 +83,17 @@ impl Plan {
         Self { seed, faults: BTreeMap::new(), actors: vec![Actor::default(); actors] }
     }
 
-    /// A plan drawn by chance for a case whose run without harm has `calm.0` points and `calm.1` requests: faults of all
-    /// kinds, deaths, full disks. Half of the plans are mild, so that runs also come far.
+    /// A plan drawn by chance for a case whose runs without harm are like `calm`: faults of all kinds, deaths, full disks, and
+    /// in half of them a playbook before it that was left on its way. Half of the plans are mild, so that runs also come far.
     #[must_use]
-    pub fn drawn(seed: u64, actors: usize, calm: (u64, u64)) -> Self {
+    pub fn drawn(seed: u64, actors: usize, calm: Calm) -> Self {
         let random = Random::from_seed(seed);
         let below = |bound: u64| {
             let mut bytes = [0; 8];
             random.fill(&mut bytes);
             u64::from_le_bytes(bytes) % bound.max(1)
         };
-        let (points, requests) = calm;
+        let Calm { points, requests, before } = calm;
         let mut plan = Self::calm(seed, actors);
         let strength = if below(2) == 0 { 1.0 } else { 4.0 };
         let rates = Rates {
@@ -100,14 +115,20 @@ impl Plan {
         };
         let chance = Chance::new(below(u64::MAX), rates.times(strength));
         let arrival = |ordinal| Arrival { ordinal, operation: "createSpace", method: &http::Method::POST, host: "" };
-        let struck = (1..=requests * 4).filter_map(|ordinal| Some((ordinal, chance.strike(&arrival(ordinal))?)));
-        plan.faults.extend(struck);
+        let strike = |ordinal| Some((ordinal, chance.strike(&arrival(ordinal))?));
+        plan.faults.extend((1..=requests * 4).filter_map(strike));
         for actor in &mut plan.actors {
             for _ in 0..below(4) {
                 let kill = (below(3) > 0).then(|| 1 + below(points + points / 8));
                 let full = (below(6) == 0).then(|| Full { from: 1 + below(points / 3), commits: 1 + below(8) });
                 actor.lives.push(Life { kill, full });
             }
+        }
+        if before > 0 && below(2) == 0 {
+            for actor in &mut plan.actors {
+                actor.left = Some(1 + below(before + before / 8));
+            }
+            plan.faults.extend((requests * 4 + 1..=requests * 4 + before).filter_map(strike));
         }
         plan
     }
@@ -117,6 +138,7 @@ impl Plan {
     pub fn harms(&self) -> Vec<Harm> {
         let mut all: Vec<Harm> = self.faults.keys().map(|request| Harm::Fault(*request)).collect();
         for (actor, lives) in self.actors.iter().enumerate() {
+            all.extend(lives.left.map(|_| Harm::Left { actor }));
             for (number, life) in lives.lives.iter().enumerate() {
                 all.extend(life.kill.map(|_| Harm::Kill { actor, life: number }));
                 all.extend(life.full.map(|_| Harm::Full { actor, life: number }));
@@ -132,6 +154,7 @@ impl Plan {
         for harm in harms {
             match *harm {
                 Harm::Fault(request) => drop(less.faults.remove(&request)),
+                Harm::Left { actor } => less.actors[actor].left = None,
                 Harm::Kill { actor, life } => less.actors[actor].lives[life].kill = None,
                 Harm::Full { actor, life } => less.actors[actor].lives[life].full = None,
             }
@@ -156,6 +179,11 @@ impl Plan {
 pub enum Harm {
     /// The fault of this request.
     Fault(u64),
+    /// The playbook before was left.
+    Left {
+        /// By whom.
+        actor: usize,
+    },
     /// A process dies.
     Kill {
         /// Whose.
@@ -179,6 +207,9 @@ impl fmt::Display for Plan {
             write!(f, " {request}={fault}")?;
         }
         for (number, actor) in self.actors.iter().enumerate() {
+            if let Some(point) = actor.left {
+                write!(f, " {number}:left={point}")?;
+            }
             for life in &actor.lives {
                 let mut words = Vec::new();
                 words.extend(life.kill.map(|point| format!("kill={point}")));
@@ -196,8 +227,8 @@ impl fmt::Display for Plan {
 /// The text is not a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a word of a plan: write seed=N, REQUEST=FAULT, ACTOR:kill=POINT, ACTOR:full=COMMIT+COUNT or \
-     ACTOR:live"
+    "`{0}` is not a word of a plan: write seed=N, REQUEST=FAULT, ACTOR:kill=POINT, ACTOR:full=COMMIT+COUNT, \
+     ACTOR:left=POINT or ACTOR:live"
 )]
 pub struct PlanError(String);
 
@@ -225,6 +256,13 @@ fn add(plan: &mut Plan, word: &str) -> Option<()> {
         return Some(());
     }
     let actor: usize = name.parse().ok().filter(|actor| *actor < 64)?;
+    if plan.actors.len() <= actor {
+        plan.actors.resize(actor + 1, Actor::default());
+    }
+    if let Some(point) = rest.strip_prefix("left=") {
+        plan.actors[actor].left = Some(point.parse().ok()?);
+        return Some(());
+    }
     let mut life = Life::default();
     for part in rest.split('&') {
         match part.split_once('=') {
@@ -236,9 +274,6 @@ fn add(plan: &mut Plan, word: &str) -> Option<()> {
             }
             _ => return None,
         }
-    }
-    if plan.actors.len() <= actor {
-        plan.actors.resize(actor + 1, Actor::default());
     }
     plan.actors[actor].lives.push(life);
     Some(())

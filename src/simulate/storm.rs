@@ -1,6 +1,7 @@
 //! Carries plans out and holds their ends against what must be.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,8 +11,8 @@ use super::case::Case;
 use super::fate::Fate;
 use super::hearing::Hearing;
 use super::oracle::{self, Finding};
-use super::plan::{Actor, Life, Plan};
-use super::world::{Ended, World, WorldSettings};
+use super::plan::{Actor, Calm, Life, Plan};
+use super::world::{Ended, Process, World, WorldSettings};
 use crate::host::{BuildError, Playbook, RunStatus};
 use crate::playbook::{Diagnostic, Runtime};
 use crate::project::{Customer, InputError};
@@ -41,8 +42,7 @@ pub struct Storm {
     organization: sandbox::Settings,
     keys: SharedSink,
     expected: Canonical,
-    /// How many points and requests the run of one customer without harm has.
-    calm: (u64, u64),
+    calm: Calm,
 }
 
 /// A storm cannot begin.
@@ -123,7 +123,7 @@ impl Storm {
             organization,
             keys: SharedSink::default(),
             expected: Canonical::of(&sandbox::State::default()),
-            calm: (0, 0),
+            calm: Calm::default(),
         };
         // The first run makes the key pairs, the second tells how all ends with them in place.
         storm.calm_run(&first).await?;
@@ -141,9 +141,9 @@ impl Storm {
         &self.expected
     }
 
-    /// How many points and how many requests a run without harm has, over all customers.
+    /// What runs without harm come to.
     #[must_use]
-    pub fn calm(&self) -> (u64, u64) {
+    pub fn calm(&self) -> Calm {
         self.calm
     }
 
@@ -157,13 +157,33 @@ impl Storm {
     pub(super) async fn prepare(&self, world: &World) -> Result<(), StormError> {
         for first in &self.first {
             for customer in self.each_once() {
-                match world.sheltered()?.run(first, customer, &self.runtime).await {
-                    Ended::Reported(report) if report.status == RunStatus::Succeeded => {}
-                    ended => return Err(StormError::Calm(format!("{}: {ended:?}", customer.code()))),
-                }
+                succeeded(&world.sheltered()?, first, customer, &self.runtime).await?;
             }
         }
         Ok(())
+    }
+
+    /// The same, but that the last playbook of them is left where the plan says so. Gives the processes that died there.
+    async fn prepare_as(&self, plan: &Plan, world: &World) -> Result<Act, StormError> {
+        let mut left = Act::default();
+        for (place, first) in self.first.iter().enumerate() {
+            let is_last = place + 1 == self.first.len();
+            for customer in self.each_once() {
+                let actors = self.customers.iter().zip(&plan.actors);
+                let mut points =
+                    actors.filter(|(of, _)| of.code() == customer.code()).filter_map(|(_, actor)| actor.left);
+                let Some(point) = points.next().filter(|_| is_last) else {
+                    succeeded(&world.sheltered()?, first, customer, &self.runtime).await?;
+                    continue;
+                };
+                let process = world.process(Fate::of(Life::until(point)))?;
+                if matches!(process.run(first, customer, &self.runtime).await, Ended::Died) {
+                    left.deaths += 1;
+                }
+                left.points.insert(process.number(), process.fate().points());
+            }
+        }
+        Ok(left)
     }
 
     fn each_once(&self) -> impl Iterator<Item = &Customer> {
@@ -178,19 +198,20 @@ impl Storm {
     }
 
     /// Each customer once, one after the other.
-    async fn calm_run(&self, world: &World) -> Result<(u64, u64), StormError> {
-        self.prepare(world).await?;
-        let mut points = 0;
-        for customer in self.each_once() {
-            let process = world.process(Fate::kind())?;
-            let ended = process.run(&self.playbook, customer, &self.runtime).await;
-            match ended {
-                Ended::Reported(report) if report.status == RunStatus::Succeeded => {}
-                ended => return Err(StormError::Calm(format!("{}: {ended:?}", customer.code()))),
+    async fn calm_run(&self, world: &World) -> Result<Calm, StormError> {
+        let mut calm = Calm::default();
+        let mut before = 0;
+        for playbook in self.first.iter().chain([&self.playbook]) {
+            calm.before = std::mem::take(&mut calm.points);
+            before = world.ledger().served().len() as u64;
+            for customer in self.each_once() {
+                let process = world.process(Fate::kind())?;
+                succeeded(&process, playbook, customer, &self.runtime).await?;
+                calm.points += process.fate().points();
             }
-            points += process.fate().points();
         }
-        Ok((points, world.ledger().served().len() as u64))
+        calm.requests = world.ledger().served().len() as u64 - before;
+        Ok(calm)
     }
 
     /// Carries a plan out, and looks at what came of it.
@@ -201,7 +222,7 @@ impl Storm {
         let hearing = Hearing::begin();
         let world = World::new(WorldSettings { layer: self.case.layer.clone(), ..self.settings(plan) })?;
         // Without tokio's budgets: how much of one is left must not depend on what was done before.
-        tokio::task::unconstrained(self.prepare(&world)).await?;
+        let left = tokio::task::unconstrained(self.prepare_as(plan, &world)).await?;
         let calm = Actor::default();
         let actors = self.customers.iter().enumerate();
         let acts = actors.map(|(number, customer)| {
@@ -209,7 +230,7 @@ impl Storm {
             self.act(&world, plan.seed, actor, customer)
         });
         let mut findings = Vec::new();
-        let (mut points, mut deaths) = (BTreeMap::new(), 0);
+        let (mut points, mut deaths) = (left.points, left.deaths);
         for act in tokio::task::unconstrained(join_all(acts)).await {
             let act = act?;
             points.extend(act.points);
@@ -247,18 +268,44 @@ impl Storm {
         Ok(found)
     }
 
-    /// Starts processes until the customer's playbook has come to its end: each goes on with the run that is unfinished,
-    /// or begins one.
+    /// Starts processes until the customer's playbook has come to its end. Where the one before was left, it may not be able
+    /// to: then that one is gone on with, and this one once more.
     async fn act(&self, world: &World, seed: u64, actor: &Actor, customer: &Customer) -> Result<Act, StormError> {
+        let own = (&*self.case.playbook, &self.playbook);
+        let before = self.case.first.last().zip(self.first.last()).filter(|_| actor.left.is_some());
+        let Some(before) = before else {
+            return self.insist(world, seed, &actor.lives, customer, own, LIVES).await;
+        };
+        let mut act = self.insist(world, seed, &actor.lives, customer, own, actor.lives.len() + 1).await?;
+        act.finding = None;
+        for work in [(&**before.0, before.1), own] {
+            let more = self.insist(world, seed, &[], customer, work, LIVES).await?;
+            act.points.extend(more.points);
+            act.deaths += more.deaths;
+            act.finding = act.finding.or(more.finding);
+        }
+        Ok(act)
+    }
+
+    /// Starts processes, so many at most, until a playbook has come to its end: each goes on with the run that is unfinished,
+    /// or begins one.
+    async fn insist(
+        &self,
+        world: &World,
+        seed: u64,
+        lives: &[Life],
+        customer: &Customer,
+        (path, playbook): (&Path, &Playbook),
+        most: usize,
+    ) -> Result<Act, StormError> {
         let mut act = Act::default();
         let mut last = String::new();
-        for number in 0..LIVES {
-            let life = actor.lives.get(number).copied().unwrap_or_default();
+        for number in 0..most {
+            let life = lives.get(number).copied().unwrap_or_default();
             let process = world.process(Fate::of(life))?;
-            let unfinished = world.unfinished(&self.case.playbook, customer);
-            let run = match &unfinished {
-                Some(run) => process.host().resume(run),
-                None => Ok(process.host().run(&self.playbook, customer, "sandbox")),
+            let run = match world.unfinished(path, customer) {
+                Some(run) => process.host().resume(&run),
+                None => Ok(process.host().run(playbook, customer, "sandbox")),
             };
             let ended = match run {
                 Ok(run) => process.follow(run, &self.runtime).await,
@@ -278,7 +325,8 @@ impl Storm {
             }
             tokio::time::sleep(SHORTEST + PAUSE.mul_f64(random.fraction())).await;
         }
-        act.finding = Some(Finding::new("stuck", format!("{} after {LIVES} processes: {last}", customer.code())));
+        let what = format!("{} for {} after {most} processes: {last}", path.display(), customer.code());
+        act.finding = Some(Finding::new("stuck", what));
         Ok(act)
     }
 
@@ -338,6 +386,19 @@ impl Storm {
         // What every token of the sandbox begins with.
         all.push("eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.".to_owned());
         all
+    }
+}
+
+/// Runs a playbook that nothing gets in the way of.
+async fn succeeded(
+    process: &Process,
+    playbook: &Playbook,
+    customer: &Customer,
+    runtime: &Runtime,
+) -> Result<(), StormError> {
+    match process.run(playbook, customer, runtime).await {
+        Ended::Reported(report) if report.status == RunStatus::Succeeded => Ok(()),
+        ended => Err(StormError::Calm(format!("{}: {ended:?}", customer.code()))),
     }
 }
 

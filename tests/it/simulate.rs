@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use tenantry::sandbox::{self, Fault};
-use tenantry::simulate::{Actor, Canonical, Ended, Fate, Full, Harm, Life, Plan, World, WorldSettings};
+use tenantry::simulate::{Actor, Calm, Canonical, Ended, Fate, Full, Harm, Life, Plan, World, WorldSettings};
 use tenantry::store::SharedSink;
 use tenantry::{Host, Project, RunStatus};
 
@@ -130,20 +130,26 @@ fn a_full_disk_fails_the_run_and_not_the_process() {
 
 #[test]
 fn plans_are_written_and_read() {
-    let text = "seed=7 3=refused:403:HTTP-403 12=lost-done 15=stale:2 0:kill=57 0:live 0:kill=3&full=30+4 2:full=1+1";
+    let text = "seed=7 3=refused:403:HTTP-403 12=lost-done 15=stale:2 0:kill=57 0:live 0:kill=3&full=30+4 2:left=20 2:full=1+1";
     let plan: Plan = text.parse().unwrap();
     assert_eq!(plan.to_string(), text);
-    assert_eq!(plan.weight(), 7);
+    assert_eq!((plan.weight(), plan.actors[2].left), (8, Some(20)));
     assert_eq!(plan.actors[1], Actor::default());
     assert_eq!(plan.actors[0].lives[2], Life { kill: Some(3), full: Some(Full { from: 30, commits: 4 }) });
-    for wrong in ["seed", "seed=x", "3=los", "x=lost", "0:kill", "0:kill=x", "0:full=3", "0:die", "99:live", "lost"] {
+    for wrong in
+        ["seed", "seed=x", "3=los", "x=lost", "0:kill", "0:kill=x", "0:full=3", "0:left=", "0:die", "99:live", "lost"]
+    {
         let error = wrong.parse::<Plan>().unwrap_err().to_string();
         assert!(error.starts_with(&format!("`{wrong}` is not a word of a plan: write seed=N")), "{error}");
     }
+    let calm = Calm { points: 100, requests: 40, before: 80 };
+    let is_left = |plan: &Plan| plan.actors.iter().any(|actor| actor.left.is_some());
+    assert!((0..50).any(|seed| is_left(&Plan::drawn(seed, 2, calm))));
+    assert!(!(0..50).any(|seed| is_left(&Plan::drawn(seed, 2, Calm { before: 0, ..calm }))));
     for seed in 0..50 {
-        let plan = Plan::drawn(seed, 2, (100, 40));
-        assert_eq!(plan, Plan::drawn(seed, 2, (100, 40)));
-        assert_ne!(plan, Plan::drawn(seed + 1, 2, (100, 40)));
+        let plan = Plan::drawn(seed, 2, calm);
+        assert_eq!(plan, Plan::drawn(seed, 2, calm));
+        assert_ne!(plan, Plan::drawn(seed + 1, 2, calm));
         let mut read: Plan = plan.to_string().parse().unwrap();
         read.actors.resize(2, Actor::default());
         assert_eq!(read, plan);
@@ -152,6 +158,9 @@ fn plans_are_written_and_read() {
 
 #[test]
 fn a_plan_can_do_without_some_of_its_harm() {
+    let left: Plan = "seed=7 1:left=9 1:kill=3".parse().unwrap();
+    assert_eq!(left.harms(), [Harm::Left { actor: 1 }, Harm::Kill { actor: 1, life: 0 }]);
+    assert_eq!(left.without(&left.harms()[..1]).to_string(), "seed=7 1:kill=3");
     let plan: Plan = "seed=7 3=lost 12=lost-done 0:kill=57 0:kill=3&full=30+4 1:full=1+1".parse().unwrap();
     let harms = plan.harms();
     assert_eq!(

@@ -68,6 +68,23 @@ fn whatever_point_a_process_dies_at_the_run_goes_on_and_nothing_is_lost_or_done_
 }
 
 #[test]
+fn a_playbook_meets_whatever_the_one_before_it_has_left() {
+    let mut cases = Case::alone(&project()).unwrap();
+    cases.retain(|case| case.playbook.ends_with("republish.rhai"));
+    paused().unwrap().block_on(async {
+        let storm = Storm::new(cases.remove(0)).await.unwrap();
+        let points = storm.calm().before;
+        assert!(points > 100, "{points}");
+        for point in (1..=points).step_by(6) {
+            let plan: Plan = format!("seed={point} 0:left={point}").parse().unwrap();
+            let outcome = storm.weather(&plan).await.unwrap();
+            assert!(outcome.is_right(), "{plan}: {:?}", outcome.findings);
+            assert_eq!(outcome.deaths, 1, "{plan}");
+        }
+    });
+}
+
+#[test]
 fn whatever_goes_wrong_the_end_is_right() {
     let project = project();
     let cases = [Case::alone(&project).unwrap(), Case::together(&project).unwrap()].concat();
@@ -150,7 +167,7 @@ fn is_found(defect: Defect, fault: &str, promise: &str) -> bool {
     let case = Case { layer: Some(layer), ..onboarding() };
     paused().unwrap().block_on(async {
         let storm = Storm::new(case).await.unwrap();
-        for request in 1..=storm.calm().1 {
+        for request in 1..=storm.calm().requests {
             let plan = storm.fault_at(request, fault.parse().unwrap());
             let outcome = storm.weather(&plan).await.unwrap();
             if outcome.findings.iter().any(|finding| finding.promise == promise) {
@@ -181,7 +198,7 @@ fn a_plan_that_fails_is_shrunk_to_what_it_takes() {
         let storm = Storm::new(case).await.unwrap();
         let is_harmless = |fault: &Fault| matches!(fault, Fault::Late { .. } | Fault::Limited { .. });
         let mut shrunk = Vec::new();
-        for request in 1..=storm.calm().1 {
+        for request in 1..=storm.calm().requests {
             let mut plan = Plan::drawn(request, 1, storm.calm());
             plan.actors[0].lives.clear();
             plan.faults.retain(|_, fault| is_harmless(fault));
