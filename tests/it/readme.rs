@@ -21,7 +21,7 @@ const ENDED: [(&str, Option<i32>); 4] = [
     ("tenantry plan playbooks/hydrate.rhai --customers customers --out plans", Some(2)),
 ];
 /// Pages besides the README whose `sh` fences are typed here.
-const TYPED: [&str; 3] = ["docs/plan.md", "docs/runs.md", "docs/state.md"];
+const TYPED: [&str; 3] = ["docs/concepts/plan.md", "docs/runs.md", "docs/state.md"];
 /// What a fence may be called: each is looked after below, but for `rust,no_run`, which rustdoc compiles.
 const LANGUAGES: [&str; 6] = ["jinja", "rhai", "rust,no_run", "sh", "text", "toml"];
 /// How the program is called: from its sources, or installed.
