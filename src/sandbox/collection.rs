@@ -3,6 +3,7 @@
 use std::ops::RangeBounds;
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
 use imbl::{OrdMap, OrdSet};
 use serde_json::Value;
 
@@ -29,10 +30,16 @@ fn keys(collection: &str) -> &'static [&'static str] {
     }
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Entry {
     id: Arc<str>,
     document: Document,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && (Arc::ptr_eq(&self.document, &other.document) || self.document == other.document)
+    }
 }
 
 /// Documents by id, in the order in which they were first stored.
@@ -47,8 +54,12 @@ pub struct Collection {
 impl PartialEq for Collection {
     /// Whether both hold the same documents in the same order.
     fn eq(&self, other: &Self) -> bool {
-        self.entries.ptr_eq(&other.entries)
-            || (self.len() == other.len() && self.entries.values().eq(other.entries.values()))
+        // Two states mostly share what they hold: what they do not share is looked at first.
+        match self.entries.diff(&other.entries).next() {
+            None => true,
+            Some(DiffItem::Update { old, new }) if old.1.id == new.1.id => false,
+            Some(_) => self.len() == other.len() && self.entries.values().eq(other.entries.values()),
+        }
     }
 }
 
@@ -158,10 +169,10 @@ impl Collection {
         let mut touched: Vec<Arc<str>> = Vec::new();
         for item in self.entries.diff(&later.entries) {
             match item {
-                imbl::ordmap::DiffItem::Add(_, entry) | imbl::ordmap::DiffItem::Remove(_, entry) => {
+                DiffItem::Add(_, entry) | DiffItem::Remove(_, entry) => {
                     touched.push(entry.id.clone());
                 }
-                imbl::ordmap::DiffItem::Update { old, new } => touched.extend([old.1.id.clone(), new.1.id.clone()]),
+                DiffItem::Update { old, new } => touched.extend([old.1.id.clone(), new.1.id.clone()]),
             }
         }
         let mut seen = std::collections::HashSet::new();

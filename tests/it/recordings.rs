@@ -129,7 +129,8 @@ fn a_plan_against_a_recorded_tenant_needs_nobody_who_is_far_away() {
     let served = Served::start(&folder, "--state there.db");
     hydrated(&served, &folder);
     // What the page says, with another target.
-    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/concepts/plan.md")).unwrap();
+    let page = std::fs::read_to_string(std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/concepts/plan.md"))
+        .unwrap();
     let section = page.split("## Without the real tenant").nth(1).unwrap().split("\n## ").next().unwrap();
     let mut commands = section.lines().filter_map(|line| line.strip_prefix("tenantry "));
     let record = commands.next().unwrap();
