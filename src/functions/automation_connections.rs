@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, oldest};
 use super::options::{invalid, kind, listed, options, script, script_or_unit, scripts, suggestion, text};
 use super::request::{Ask, equals, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use super::users::User;
 use crate::event::{Change, FieldChange};
 use crate::operation::secret;

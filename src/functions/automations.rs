@@ -9,7 +9,7 @@ use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, script};
 use super::request::{Ask, equals, text_of};
 use super::spaces::Space;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use super::users::User;
 use crate::event::{Change, FieldChange};
 use crate::operation::Outcome;

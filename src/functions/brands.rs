@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, listed, options, script, script_or_unit, scripts, text};
 use super::request::{Ask, patch, text_of, unexpected};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::{Change, FieldChange};
 use crate::operation::{Content, Digest, Effect, Outcome, Payload};
 use crate::playbook::{Call, ScriptError};

@@ -9,7 +9,7 @@ use super::converge::{self, Resource, Updated};
 use super::items;
 use super::options::{invalid, json as given_json, options, script, scripts, suggestion, text};
 use super::request::{Ask, patch, replace, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use super::waiting;
 use crate::event::{Change, FieldChange};
 use crate::operation::{Failure, FailureKind, Outcome};

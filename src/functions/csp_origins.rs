@@ -8,7 +8,7 @@ use super::converge::{self, Resource, Updated};
 use super::listing::{self, Listing};
 use super::options::{invalid, options, script, scripts, text};
 use super::request::{Ask, text_of, unexpected};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::FieldChange;
 use crate::operation::{Failure, FailureKind, Outcome};
 use crate::playbook::{Call, ScriptError};

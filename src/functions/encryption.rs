@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, Resource, Updated};
 use super::options::{invalid, options, script, scripts, text};
 use super::request::{patch, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::{Change, FieldChange};
 use crate::operation::Outcome;
 use crate::playbook::{Call, ScriptError};

@@ -4,7 +4,7 @@ use rhai::{Array, Map as ScriptMap};
 use super::options::{script, script_or_unit, scripts};
 use super::packages::{Endings, Kind};
 use super::render::Bundle;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::playbook::Call;
 
 /// `tenant.extensions`.

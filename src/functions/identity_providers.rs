@@ -9,7 +9,7 @@ use super::keys::one_line;
 use super::listing::Listing;
 use super::options::{invalid, listed, only, options, script, scripts, suggestion, text};
 use super::request::{Ask, replace, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::{Change, FieldChange};
 use crate::operation::{Outcome, secret};
 use crate::playbook::{Call, ScriptError};

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, options, script, script_or_unit, scripts, text, text_set};
 use super::request::{Ask, patch, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::FieldChange;
 use crate::operation::{Failure, FailureKind, Outcome};
 use crate::playbook::{Call, ScriptError};

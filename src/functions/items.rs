@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::listing::note;
 use super::options::{invalid, kind, options, script, script_or_unit, scripts, suggestion};
 use super::request::Ask;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.items`.

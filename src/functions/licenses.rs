@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::converge::{earlier, settle};
 use super::options::{self, invalid, only, options, script, suggestion, text};
 use super::request::unexpected;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::{Change, FieldChange};
 use crate::operation::{Failure, FailureKind, refused_items};
 use crate::playbook::{Call, ScriptError};

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::request::Ask;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::playbook::{Call, ScriptError};
 
 /// A list that is read once per run and kept up to date by what the run itself writes.

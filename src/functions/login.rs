@@ -7,7 +7,7 @@ use super::identity_providers::{changed_note, jwt_note};
 use super::keys::note_of;
 use super::options::{invalid, options, text};
 use super::request::unexpected;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::Change;
 use crate::operation::{Effect, FailureKind, HeaderText, secret};
 use crate::playbook::{Call, ScriptError};

@@ -46,6 +46,7 @@ mod roles;
 mod sources;
 mod spaces;
 mod tasks;
+mod tenant;
 mod tenant_documents;
 mod tenant_settings;
 mod tenants;
@@ -76,7 +77,7 @@ fn rooms() -> Vec<Room> {
     [
         (None, globals::module()),
         (Some("tenants"), tenants::module()),
-        (None, tenants::methods()),
+        (None, tenant::methods()),
         (None, tenant_settings::methods()),
         (None, tenant_documents::methods()),
         (None, ip_policies::methods()),
@@ -114,7 +115,7 @@ fn rooms() -> Vec<Room> {
 /// Registers all of it. `render`, `render_text` and `bundle` use these templates.
 pub fn register(engine: &mut Engine, templates: &Arc<Templates>) {
     engine
-        .register_type_with_name::<tenants::Tenant>("Tenant")
+        .register_type_with_name::<tenant::Tenant>("Tenant")
         .register_type_with_name::<tenant_settings::TenantSettings>("TenantSettings")
         .register_type_with_name::<tenant_documents::TenantDocument>("TenantDocument")
         .register_type_with_name::<encryption::Encryption>("Encryption")

@@ -6,7 +6,7 @@ use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, kind, listed, options, script, script_or_unit, scripts, suggestion, text, text_set};
 use super::origins::check_web_origin;
 use super::request::{Ask, equals, replace, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::{Change, FieldChange};
 use crate::operation::{Effect, Failure, FailureKind, HeaderText, Outcome};
 use crate::playbook::{Call, ScriptError};

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::listing::forget_all;
 use super::options::{self, invalid, script};
 use super::request::Ask;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::contract::{BodyKind, Published, Role, contract};
 use crate::event::Change;
 use crate::operation::{Content, Effect, Failure, FailureKind, HeaderText, Host, Payload, secret};

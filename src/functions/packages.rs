@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, Resource, Updated};
 use super::options::{invalid, listed, options};
 use super::request::{Ask, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::FieldChange;
 use crate::operation::{self, Content, Outcome};
 use crate::playbook::{Call, ScriptError};

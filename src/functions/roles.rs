@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::options::{script, script_or_unit, scripts};
 use super::request::equals;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.roles`.

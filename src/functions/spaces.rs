@@ -11,7 +11,7 @@ use super::listing::Listing;
 use super::options::{invalid, listed, options, script, scripts, suggestion, text, text_set};
 use super::request::{Ask, patch, text_of};
 use super::sources;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use super::users::User;
 use crate::event::{Change, FieldChange};
 use crate::operation::Outcome;

@@ -7,7 +7,7 @@ use super::apps::App;
 use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, json as to_json, only, script, script_or_unit, scripts, text};
 use super::request::{Ask, replace, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::{Change, FieldChange};
 use crate::operation::Outcome;
 use crate::playbook::{Call, ScriptError};

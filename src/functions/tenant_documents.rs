@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::converge::settle;
 use super::options::{invalid, kind, options, script};
 use super::request::{Ask, patch};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::playbook::{Call, ScriptError};
 
 /// Settings that a tenant has as one document: `tenant.sessions`, `tenant.api_keys`, `tenant.data_alerts`,

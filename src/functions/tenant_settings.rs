@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::converge::settle;
 use super::options::{invalid, kind, options, script, text};
 use super::request::replace;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::playbook::{Call, ScriptError};
 
 /// `tenant.settings`.

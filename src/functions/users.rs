@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::converge::{self, Resource, Updated};
 use super::options::{invalid, options, role_names, roles_by_name, script, text};
 use super::request::{equals, patch, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::FieldChange;
 use crate::operation::{Failure, FailureKind, Outcome};
 use crate::playbook::{Call, ScriptError};

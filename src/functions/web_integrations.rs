@@ -6,7 +6,7 @@ use super::converge::{self, Resource, Updated, oldest};
 use super::options::{invalid, script, script_or_unit, scripts, text_set};
 use super::origins::check_web_origin;
 use super::request::{Ask, replace, text_of};
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::FieldChange;
 use crate::operation::Outcome;
 use crate::playbook::{Call, ScriptError};

@@ -17,7 +17,7 @@ use super::marker::Marker;
 use super::options::options;
 use super::request::{Ask, text_of, unexpected};
 use super::spaces::Space;
-use super::tenants::Tenant;
+use super::tenant::Tenant;
 use crate::event::{Change, FieldChange};
 use crate::playbook::{Call, ScriptError};
 
