@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::contract::contract;
 use crate::interpreter::Planned;
-use crate::operation::{Key, Operation, RecordedOutcome, Response, secret};
+use crate::operation::{Effect, Key, Operation, Payload, RecordedOutcome, Response, secret};
 use crate::store::{Entry, Logged};
 use crate::undo::{Way, reversals};
 
@@ -16,8 +16,13 @@ pub(super) fn note(planned: &mut [Planned], asked: Vec<(Key, Operation, Response
     if planned.is_empty() {
         return;
     }
+    // How things were before matters where something that is there changes.
+    let adds_only = planned.iter().all(|write| write.operation.effect == Effect::Create);
+    let tells = |(_, operation, answer): &(Key, Operation, Response)| {
+        operation.effect.is_write() || (!adds_only && matches!(answer.payload, Payload::Json(_)))
+    };
     let entries: Vec<Logged> = (0..)
-        .zip(asked)
+        .zip(asked.into_iter().filter(tells))
         .map(|(sequence, (key, operation, answer))| Logged {
             sequence,
             at: jiff::Timestamp::UNIX_EPOCH,
