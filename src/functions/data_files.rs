@@ -103,7 +103,8 @@ impl Wanted<'_> {
             return Ok(false);
         }
         let made = self.post(call)?;
-        Ok(made.is_ok_and(|made| self.mark(made.json()) == self.mark(held)))
+        // A look-up may have taken somebody else's file for this one.
+        Ok(made.is_ok_and(|made| self.is_sized(&made) && self.mark(made.json()) == self.mark(held)))
     }
 
     fn post(&self, call: &mut Call) -> Result<Outcome, ScriptError> {
@@ -195,8 +196,8 @@ fn get(call: &mut Call, space: &Space, name: &str) -> Result<Value, ScriptError>
 }
 
 fn check_name(call: &Call, name: &str) -> Result<(), ScriptError> {
-    if name.contains(FORBIDDEN) {
-        let hint = "none of < > \" : | ? * may be in it, nor a NUL";
+    if name.contains(FORBIDDEN) || name.contains(char::is_control) {
+        let hint = "none of < > \" : | ? * may be in it, nor a control character";
         return Err(invalid(call, format!("`{name}` cannot name a data file"), Some(hint.to_owned())));
     }
     let odd = |part: &str| part.is_empty() || part == "." || part == ".." || part.contains('\\');
