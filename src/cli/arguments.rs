@@ -345,7 +345,7 @@ pub(crate) enum SandboxCommand {
         #[arg(value_name = "B")]
         after: PathBuf,
     },
-    /// Copy a tenant's configuration from a target, read only and without secrets, into a state for a sandbox
+    /// Copy a tenant's configuration from a target, read only and with `***` for secret fields, into a state for a sandbox
     Record(RecordArguments),
     /// Empty a sandbox's state, and take its tenants out of the registry
     Reset(ResetArguments),

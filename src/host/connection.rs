@@ -136,10 +136,9 @@ impl Connections {
             Target::Organization(organization) => {
                 let credentials = organization.credentials(&host.vault).await?;
                 let addresses = organization.addresses();
-                let interpreter: Arc<dyn Interpreter> =
-                    Arc::new(self.live(host, credentials.clone(), addresses.clone()));
+                let interpreter = self.live(host, credentials.clone(), addresses.clone());
                 let identity = Organization::new(organization.identity());
-                let identity = identity.identity(&*interpreter, &host.vault).await?;
+                let identity = identity.identity(&interpreter, &host.vault).await?;
                 let lists = organization.console.is_some();
                 let enrolment = Enrolment::Organization {
                     identity,
@@ -148,36 +147,15 @@ impl Connections {
                     license: organization.license(),
                 };
                 let source = organization.source.as_ref().map(|source| source.tenant.clone());
-                Ok(Connection {
-                    interpreter,
-                    enrolment,
-                    addresses,
-                    source,
-                    patience: PATIENCE,
-                    turn: Arc::default(),
-                    credentials: Some(credentials),
-                    own: None,
-                    been: Mutex::default(),
-                })
+                Ok(Connection::live(interpreter, credentials, enrolment, addresses, source))
             }
             Target::Pinned(pinned) => {
                 let credentials = pinned.credentials(&host.vault).await?;
                 let addresses = pinned.addresses.clone();
-                let interpreter: Arc<dyn Interpreter> =
-                    Arc::new(self.live(host, credentials.clone(), addresses.clone()));
+                let interpreter = self.live(host, credentials.clone(), addresses.clone());
                 let enrolment = Enrolment::Pinned { hostname: pinned.tenant.clone() };
                 let source = pinned.source.as_ref().map(|source| source.tenant.clone());
-                Ok(Connection {
-                    interpreter,
-                    enrolment,
-                    addresses,
-                    source,
-                    patience: PATIENCE,
-                    turn: Arc::default(),
-                    credentials: Some(credentials),
-                    own: None,
-                    been: Mutex::default(),
-                })
+                Ok(Connection::live(interpreter, credentials, enrolment, addresses, source))
             }
         }
     }
@@ -314,6 +292,27 @@ impl Connection {
         match &self.enrolment {
             Enrolment::Organization { identity, .. } => identity.clone(),
             Enrolment::Pinned { hostname } => Leases::tenant(hostname),
+        }
+    }
+
+    /// To a service that is reached over HTTP.
+    fn live(
+        interpreter: Live,
+        credentials: Credentials,
+        enrolment: Enrolment,
+        addresses: Addresses,
+        source: Option<String>,
+    ) -> Self {
+        Self {
+            interpreter: Arc::new(interpreter),
+            enrolment,
+            addresses,
+            source,
+            patience: PATIENCE,
+            turn: Arc::default(),
+            credentials: Some(credentials),
+            own: None,
+            been: Mutex::default(),
         }
     }
 

@@ -63,7 +63,7 @@ fn a_tenant_of_a_target_is_recorded_without_secrets_and_served_again() {
     assert_eq!((&told["version"], &told["missing"]), (&json!(1), &json!([])));
     let host = told["tenant"].as_str().unwrap();
     let by_host = fine(at(&served, &folder, &format!("sandbox record --tenant {host} --out same.db")));
-    assert!(by_host.error.contains("without secrets"), "{}", by_host.error);
+    assert!(by_host.error.contains("with `***` in place of secret fields"), "{}", by_host.error);
     for (command, code, reason) in [
         ("sandbox record --customer hb --out here.db", 4, "exists, and stays as it is"),
         ("sandbox record --customer nobody --out x.db", 4, "no tenant for the customer `nobody`"),

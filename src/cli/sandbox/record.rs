@@ -39,7 +39,7 @@ pub(super) async fn record(console: &Console, common: &Common, arguments: &Recor
         }));
     } else {
         let things = count(things as u64, "thing");
-        console.told(&format!("{} has {things} of {hostname}, without secrets", out.display()));
+        console.told(&format!("{} has {things} of {hostname}, with `***` in place of secret fields", out.display()));
         console.told("not in it: what is inside apps, the content of data files, and runs of automations");
     }
     Ok(Exit::Success)
