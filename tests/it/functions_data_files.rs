@@ -158,6 +158,29 @@ fn a_call_that_starts_again_never_takes_a_file_for_its_own_unseen() {
     assert_eq!(project.run(&from("rates.csv")).good().writes(), [""; 0]);
 }
 
+/// The record of a call that starts again has a look-up's answer: somebody else's file, of another size.
+#[test]
+fn a_call_that_starts_again_does_not_keep_a_file_of_another_size() {
+    fn found(operation: &Operation, _: usize) -> Option<Outcome> {
+        let held =
+            |size: u64| json!({ "id": "ee6a390c-5d33-11e8-9c2d-fa7ae01bbebc", "name": "rates/2026.csv", "size": size });
+        let (status, answer) = match operation.id.as_str() {
+            "getDataFiles" => (200, json!({ "data": [held(7)] })),
+            "uploadDataFile" => (201, held(7)),
+            "reuploadDataFile" => (201, held(20)),
+            _ => return None,
+        };
+        Some(Ok(Response { status, ..Response::local(answer) }))
+    }
+    let mut project = project();
+    project.run("").good();
+    project.instead = Some(found);
+    project.written.note(&"2:uploadDataFile#0".parse().unwrap(), NAME, Effect::Create);
+    let report = project.run(&from("rates.csv")).good();
+    assert_eq!(report.writes().last(), Some(&"reuploadDataFile"));
+    assert_eq!(report.output["held"]["size"], 20);
+}
+
 /// Does nothing that is to be noted, the first time.
 struct Forgetful {
     inner: Arc<dyn Interpreter>,
